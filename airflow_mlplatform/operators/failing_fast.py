@@ -1,0 +1,24 @@
+"""Errors that no retry can mend fail the task at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from airflow.sdk.exceptions import AirflowFailException
+
+from airflow_mlplatform.exceptions import CheckFailed, ConfigurationError, ServiceRefused
+
+__all__ = ["failing_fast"]
+
+
+@contextmanager
+def failing_fast() -> Iterator[None]:
+    """Turn lasting mistakes into :class:`AirflowFailException`, which Airflow does not retry; let outages pass.
+
+    :raises AirflowFailException: for a configuration mistake, a refused request or data that failed its checks.
+    """
+    try:
+        yield
+    except (ConfigurationError, ServiceRefused, CheckFailed) as error:
+        raise AirflowFailException(str(error)) from error

@@ -1,0 +1,76 @@
+"""What Airflow's provider manager reads: connection types, extra links, the ``[mlplatform]`` section."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow_mlplatform import __version__
+
+__all__ = ["get_provider_info"]
+
+
+def _option(description: str, default: str, example: str | None = None, kind: str = "string") -> dict[str, Any]:
+    return {
+        "description": description,
+        "version_added": "0.1.0",
+        "type": kind,
+        "example": example,
+        "default": default,
+    }
+
+
+OPTIONS = {
+    "runtime": _option(
+        "Where work happens: ``local`` (this machine), ``kubernetes`` (a pod a task), or ``auto`` "
+        "(kubernetes where the KubernetesExecutor is configured).",
+        "auto",
+    ),
+    "state_dir": _option(
+        "Folder for processes and model servers of the local runtime; ``$AIRFLOW_HOME/mlplatform`` if empty.", ""
+    ),
+    "pond": _option(
+        "Folder or URI that ``pond://`` stands for; ``pond`` in the state folder if empty.", "", "s3://pond"
+    ),
+    "staging": _option(
+        "Folder or URI for data between the tasks of one run; ``staging`` in the state folder if empty.",
+        "",
+        "s3://staging",
+    ),
+    "s3_conn_id": _option(
+        "Airflow connection (type aws) for ``s3://`` where a spec names none; if empty, the environment's "
+        "own credentials.",
+        "",
+        "aws_default",
+    ),
+    "mlflow_conn_id": _option("Airflow connection (type mlflow) of the tracking server.", "mlflow_default"),
+    "serving_address": _option("host:port on which the local runtime serves models.", "127.0.0.1:8090"),
+    "registry_poll_interval": _option("Seconds between two looks at the model registry.", "5", kind="float"),
+    "specs_folder": _option(
+        "Folder in which ``dags/mlplatform.py`` looks for specs; the dags folder if empty.", ""
+    ),
+}
+
+
+def get_provider_info() -> dict[str, Any]:
+    """Return the provider's description, as the entry point ``apache_airflow_provider`` promises."""
+    return {
+        "package-name": "airflow-mlplatform",
+        "name": "ML platform",
+        "description": "YAML specs become ETL, training and deployment DAGs; operators for MLflow and model serving.",
+        "versions": [__version__],
+        "connection-types": [
+            {
+                "connection-type": "mlflow",
+                "hook-class-name": "airflow_mlplatform.hooks.mlflow.MlflowHook",
+                "hook-name": "MLflow",
+            }
+        ],
+        "extra-links": [
+            "airflow_mlplatform.links.MlflowRunLink",
+            "airflow_mlplatform.links.ModelVersionLink",
+            "airflow_mlplatform.links.EndpointLink",
+        ],
+        "config": {
+            "mlplatform": {"description": "airflow-mlplatform: specs, runtime, data pond.", "options": OPTIONS}
+        },
+    }

@@ -1,0 +1,52 @@
+"""What a spec says about its pods, as the pod that the KubernetesExecutor lays over its worker template."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kubernetes.client import Configuration, models
+
+from airflow_mlplatform.specs.common import Defaults, EnvValue, Resources, SecretRef
+
+__all__ = ["pod_override"]
+
+# The models look for a configuration each, which costs more than all the rest; they can share one.
+SHARED: dict[str, Any] = {"local_vars_configuration": Configuration()}
+
+
+def pod_override(defaults: Defaults) -> models.V1Pod:
+    """Return image, resources, environment, service account and node selector as a pod.
+
+    Connections in ``env`` are left to the task, which resolves them when it runs.
+    """
+    container = models.V1Container(
+        name="base",
+        image=defaults.image,
+        resources=_resources(defaults.resources),
+        env=[found for name, value in defaults.env.items() if (found := _env(name, value))] or None,
+        **SHARED,
+    )
+    spec = models.V1PodSpec(
+        containers=[container],
+        service_account_name=defaults.service_account,
+        node_selector=dict(defaults.node_selector) or None,
+        **SHARED,
+    )
+    return models.V1Pod(spec=spec, **SHARED)
+
+
+def _resources(resources: Resources) -> models.V1ResourceRequirements | None:
+    asked = {"cpu": resources.cpu, "memory": resources.memory, "nvidia.com/gpu": resources.gpu or None}
+    quantities = {name: str(value) for name, value in asked.items() if value is not None}
+    if not quantities:
+        return None
+    return models.V1ResourceRequirements(requests=quantities, limits=quantities, **SHARED)
+
+
+def _env(name: str, value: EnvValue) -> models.V1EnvVar | None:
+    if isinstance(value, str):
+        return models.V1EnvVar(name=name, value=value, **SHARED)
+    if isinstance(value, SecretRef):
+        selector = models.V1SecretKeySelector(name=value.secret, key=value.key, **SHARED)
+        return models.V1EnvVar(name=name, value_from=models.V1EnvVarSource(secret_key_ref=selector, **SHARED), **SHARED)
+    return None
