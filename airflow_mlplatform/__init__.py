@@ -1,1 +1,57 @@
+"""Airflow as a machine-learning platform: YAML specs become ETL, training and deployment DAGs.
+
+The public names are imported when they are first used; importing this package imports no Airflow.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from airflow_mlplatform.assets import registry_asset as registry_asset
+    from airflow_mlplatform.bundle import SpecBundle as SpecBundle
+    from airflow_mlplatform.exceptions import MlplatformError as MlplatformError
+    from airflow_mlplatform.exceptions import SpecError as SpecError
+    from airflow_mlplatform.factory.loader import load_dags as load_dags
+    from airflow_mlplatform.hooks.mlflow import MlflowHook as MlflowHook
+    from airflow_mlplatform.operators.etl import EtlOperator as EtlOperator
+    from airflow_mlplatform.operators.local_deploy import LocalDeployOperator as LocalDeployOperator
+    from airflow_mlplatform.operators.mlflow_register import MlflowRegisterOperator as MlflowRegisterOperator
+    from airflow_mlplatform.operators.mlflow_run import MlflowRunOperator as MlflowRunOperator
+    from airflow_mlplatform.operators.mlflow_select import MlflowSelectOperator as MlflowSelectOperator
+    from airflow_mlplatform.operators.preflight import PreflightOperator as PreflightOperator
+    from airflow_mlplatform.operators.promote_model import PromoteModelOperator as PromoteModelOperator
+    from airflow_mlplatform.sensors.model_promotion import ModelPromotionSensor as ModelPromotionSensor
+    from airflow_mlplatform.specs.load import load_file as load_file
+
 __version__ = "0.1.0"
+
+PUBLIC = {
+    "EtlOperator": "operators.etl",
+    "LocalDeployOperator": "operators.local_deploy",
+    "MlflowHook": "hooks.mlflow",
+    "MlflowRegisterOperator": "operators.mlflow_register",
+    "MlflowRunOperator": "operators.mlflow_run",
+    "MlflowSelectOperator": "operators.mlflow_select",
+    "MlplatformError": "exceptions",
+    "ModelPromotionSensor": "sensors.model_promotion",
+    "PreflightOperator": "operators.preflight",
+    "PromoteModelOperator": "operators.promote_model",
+    "SpecBundle": "bundle",
+    "SpecError": "exceptions",
+    "load_dags": "factory.loader",
+    "load_file": "specs.load",
+    "registry_asset": "assets",
+}
+__all__ = ["__version__", *PUBLIC]  # noqa: PLE0604 - all of them are strings
+
+
+def __getattr__(name: str) -> Any:
+    if name not in PUBLIC:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {', '.join(PUBLIC)}")
+    return getattr(import_module(f"{__name__}.{PUBLIC[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -13,11 +13,11 @@ import tempfile
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from airflow.dag_processing.bundles.base import BaseDagBundle, BundleVersion
-from airflow.utils.module_loading import import_string
 
 from airflow_mlplatform.exceptions import ConfigurationError
 from airflow_mlplatform.factory.discover import find_specs, name_line
@@ -68,7 +68,8 @@ class SpecBundle(BaseDagBundle):
         self.supports_versioning = bool(self._source and self._source.supports_versioning)
 
     def _make_source(self, source: dict[str, Any]) -> BaseDagBundle:
-        bundle: BaseDagBundle = import_string(source["classpath"])(
+        module, _, name = source["classpath"].rpartition(".")
+        bundle: BaseDagBundle = getattr(import_module(module), name)(
             name=self.name, version=self.version, refresh_interval=self.refresh_interval, **source.get("kwargs", {})
         )
         return bundle

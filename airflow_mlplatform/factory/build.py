@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,5 +52,5 @@ def dag_of(path: str, *, root: str, index: int = 0, also_named_in: Sequence[str]
     """
     document = load_document(Path(path), index, Path(root))
     if also_named_in:
-        raise SpecError([*document.problems, duplicate(document, also_named_in)])
+        document = replace(document, spec=None, problems=(*document.problems, duplicate(document, also_named_in)))
     return build_dag(document)

@@ -8,14 +8,9 @@ from typing import Any
 from airflow.sdk import DAG
 
 from airflow_mlplatform.factory.dag import new_dag
-from airflow_mlplatform.operators.etl import (
-    CheckOperator,
-    EtlOperator,
-    ExtractOperator,
-    LoadOperator,
-    TransformOperator,
-)
+from airflow_mlplatform.operators.etl import EtlOperator
 from airflow_mlplatform.operators.etl_stage import EtlStageOperator
+from airflow_mlplatform.operators.etl_stages import CheckOperator, ExtractOperator, LoadOperator, TransformOperator
 from airflow_mlplatform.specs.etl import Etl, Source
 
 __all__ = ["build_etl"]
@@ -24,7 +19,7 @@ __all__ = ["build_etl"]
 def build_etl(spec: Etl, path: Path, shown: str) -> DAG:
     """Build the DAG of an ETL spec."""
     with new_dag(spec, path, shown) as dag:
-        where = {"memory": spec.defaults.resources.memory, "search_path": str(path.parent), "env": spec.defaults.env}
+        where = {"memory": spec.defaults.resources.memory, "search_path": str(path.parent)}
         if spec.stages == "fused":
             EtlOperator(
                 task_id="etl", extract=spec.sources, transform=spec.transform, checks=spec.checks, load=spec.load, **where

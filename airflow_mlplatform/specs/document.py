@@ -7,6 +7,7 @@ where it was written.
 from __future__ import annotations
 
 import re
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BytesIO
@@ -19,7 +20,7 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from airflow_mlplatform.specs.problems import Problem
 
-__all__ = ["MAX_BYTES", "Chunk", "compose", "merge", "read_chunks"]
+__all__ = ["MAX_BYTES", "MAX_DEPTH", "Chunk", "compose", "merge", "read_chunks"]
 
 MAX_BYTES = 1024 * 1024
 MAX_NODES = 100_000
@@ -76,11 +77,12 @@ def read_chunks(path: Path, shown: str, root: Path) -> list[Chunk]:
 
     if not path.resolve().is_relative_to(root.resolve()):
         raise unusable(f"is a link that leaves {root}", "copy what it names into the folder of specs")
-    if path.is_dir():
-        raise unusable("is a folder but has the name of a spec", "rename the folder")
-    if path.exists() and not path.is_file():
-        raise unusable("is no regular file", "replace it by one")
     try:
+        mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
+            raise unusable("is a folder but has the name of a spec", "rename the folder")
+        if not stat.S_ISREG(mode):
+            raise unusable("is no regular file", "replace it by one")
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
     except OSError as error:
@@ -141,7 +143,8 @@ def compose(chunk: Chunk) -> Node:
         loader.dispose()
     if node is None:
         raise Unusable(Problem(chunk.path, chunk.line, 1, "", "is empty", "write a spec or delete the document"))
-    _measure(node, chunk)
+    if b"&" in chunk.text:
+        _measure(node, chunk)
     return node
 
 
@@ -164,6 +167,7 @@ def _check_depth(chunk: Chunk) -> None:
 
 
 def _measure(node: Node, chunk: Chunk) -> None:
+    """Refuse aliases that contain themselves or would expand beyond all measure; without anchors there are none."""
     sizes: dict[int, int] = {}
 
     def size(node: Node, depth: int) -> int:

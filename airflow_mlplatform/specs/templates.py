@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 import jinja2
-from jinja2 import meta, nodes
+from jinja2 import nodes
 
 from airflow_mlplatform.specs.problems import did_you_mean
 
@@ -19,6 +20,8 @@ AIRFLOW_NAMES = (
     "task_instance task_instance_key_str task_reschedule_count test_mode ti triggering_asset_events ts ts_nodash "
     "ts_nodash_with_tz var"
 ).split()
+KNOWN_NAMES = {*AIRFLOW_NAMES, *jinja2.defaults.DEFAULT_NAMESPACE}
+MAPPING_METHODS = {"dump", "get", "items", "keys", "values"}
 ENVIRONMENT = jinja2.Environment()  # noqa: S701 - it only parses, nothing is rendered
 
 
@@ -29,28 +32,44 @@ class TemplateChecker:
     """
 
     def __init__(self, params: Iterable[str]) -> None:
-        self._params = sorted(params)
+        self._params = set(params)
 
     def problems(self, text: str) -> Iterator[tuple[str, str]]:
         """Yield what is wrong in a text, and what to do, pair by pair."""
         if "{{" not in text and "{%" not in text and "{#" not in text:
             return
         try:
-            template = ENVIRONMENT.parse(text)
-            unknown = meta.find_undeclared_variables(template)
+            names = TemplateNames.of(text)
         except jinja2.TemplateSyntaxError as error:
             yield f"bad template: {error.message}", "write {{ ds }}, {{ params.name }}; see Airflow's templates reference"
             return
         except (jinja2.TemplateError, RecursionError) as error:
             yield f"bad template: {type(error).__name__}", "simplify it"
             return
-        for name in sorted(unknown - set(AIRFLOW_NAMES) - set(jinja2.defaults.DEFAULT_NAMESPACE)):
+        for name in sorted(names.variables - KNOWN_NAMES):
             yield f"the template variable {name!r} is unknown", did_you_mean(name, AIRFLOW_NAMES)
-        for name in sorted({node.attr for node in template.find_all(nodes.Getattr) if _is_params(node.node)}):
-            if name not in self._params and name not in ("get", "items", "keys", "values", "dump"):
-                known = did_you_mean(name, self._params) if self._params else f"declare it: params: {{{name}: {{…}}}}"
-                yield f"params.{name} is not declared", known
+        for name in sorted(names.params - self._params - MAPPING_METHODS):
+            known = did_you_mean(name, self._params) if self._params else f"declare it: params: {{{name}: {{…}}}}"
+            yield f"params.{name} is not declared", known
 
 
-def _is_params(node: nodes.Expr) -> bool:
-    return isinstance(node, nodes.Name) and node.name == "params"
+@dataclass(frozen=True)
+class TemplateNames:
+    """The names that a template uses and does not set itself."""
+
+    variables: set[str]
+    params: set[str]
+
+    @classmethod
+    def of(cls, text: str) -> TemplateNames:
+        """Parse a template.
+
+        :raises jinja2.TemplateSyntaxError: if it is none.
+        """
+        loaded, stored, params = set(), set(), set()
+        for node in ENVIRONMENT.parse(text).find_all((nodes.Name, nodes.Getattr)):
+            if isinstance(node, nodes.Name):
+                (loaded if node.ctx == "load" else stored).add(node.name)
+            elif isinstance(node, nodes.Getattr) and isinstance(node.node, nodes.Name) and node.node.name == "params":
+                params.add(node.attr)
+        return cls(loaded - stored, params)

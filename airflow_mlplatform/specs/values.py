@@ -10,6 +10,7 @@ import yaml
 from yaml.constructor import SafeConstructor
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
+from airflow_mlplatform.specs.document import MAX_DEPTH
 from airflow_mlplatform.specs.problems import Location, Problem
 from airflow_mlplatform.specs.templates import TemplateChecker
 
@@ -48,6 +49,8 @@ class Values:
         """Return the value of a node; what is wrong in it goes to :attr:`problems`."""
         if isinstance(node, ScalarNode):
             return self._scalar(node, location)
+        if len(location) > MAX_DEPTH:
+            return self._add(node, location[:1], f"nests deeper than {MAX_DEPTH} levels", "a spec is flat; simplify it")
         if isinstance(node, SequenceNode) and node.tag == f"{PREFIX}seq":
             return [self.of(item, (*location, index)) for index, item in enumerate(node.value)]
         if isinstance(node, MappingNode) and node.tag == f"{PREFIX}map":

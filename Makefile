@@ -1,0 +1,54 @@
+# Everything a fresh machine needs is Python 3.11–3.13, git and make; the rest is fetched into .venv.
+.DEFAULT_GOAL := help
+VENV := .venv
+PYTHON ?= $(shell for p in python3.12 python3.11 python3.13 python3; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && command -v $$p && break; done)
+DEMO_ARGS ?=
+
+.PHONY: help demo test test-range lint format lock benchmarks clean
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+demo: $(VENV)/.installed ## raw data to a served model, on this machine; Ctrl-C stops all of it
+	@$(VENV)/bin/mlplatform demo $(DEMO_ARGS)
+
+test: $(VENV)/.installed ## all tests: first those that need nothing, then those whose services are present
+	$(VENV)/bin/python -m pytest tests/unit
+	$(VENV)/bin/python -m pytest tests/services tests/airflow
+
+test-range: ## unit tests at both ends of the supported range of Airflow and Python
+	tests/range.sh
+
+lint: $(VENV)/.installed ## ruff, mypy --strict, import rules
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+
+format: $(VENV)/.installed ## format the code
+	$(VENV)/bin/ruff check --fix-only .
+	$(VENV)/bin/ruff format .
+
+benchmarks: $(VENV)/.installed ## the figures in benchmarks/, each against its alternative
+	$(VENV)/bin/python benchmarks/parse.py
+	$(VENV)/bin/python benchmarks/etl.py
+
+lock: $(VENV)/.installed ## resolve the lock files anew from pyproject.toml
+	$(VENV)/bin/uv pip compile -q pyproject.toml --extra demo --extra kubernetes --extra amazon --group dev \
+		--universal --python-version 3.11 --generate-hashes --no-header --no-annotate -o requirements.lock
+
+clean: ## remove the environment and what the demo made
+	rm -rf $(VENV) .venv-range .demo
+
+# --no-deps: the lock file holds every version and hash; the package itself is installed in place.
+$(VENV)/.installed: requirements.lock pyproject.toml
+	@test -n "$(PYTHON)" || { echo "No Python 3.11, 3.12 or 3.13 found. Install one (Debian: apt install python3 python3-venv;" \
+		"macOS: brew install python@3.12) or say which: make PYTHON=/path/to/python $(MAKECMDGOALS)"; exit 1; }
+	@echo "Setting up $(VENV) with $(PYTHON) (a few minutes the first time)"
+	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+		echo "Python has no venv module. Debian and Ubuntu: apt install python3-venv"; exit 1; }
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check uv
+	@$(VENV)/bin/uv pip install --quiet --python $(VENV)/bin/python --require-hashes -r requirements.lock
+	@$(VENV)/bin/uv pip install --quiet --python $(VENV)/bin/python --no-deps --editable .
+	@touch $@

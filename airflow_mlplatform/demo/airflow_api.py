@@ -1,0 +1,86 @@
+"""The few calls of Airflow's REST API that show how far the pipelines are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+__all__ = ["AirflowApi", "DagRun", "TaskState"]
+
+
+@dataclass(frozen=True)
+class TaskState:
+    """A task instance of a run."""
+
+    task_id: str
+    map_index: int
+    state: str
+
+
+@dataclass(frozen=True)
+class DagRun:
+    """A run of a DAG."""
+
+    dag_id: str
+    run_id: str
+    state: str
+    run_type: str
+
+
+class AirflowApi:
+    """A client of Airflow's stable REST API, logged in by name and password."""
+
+    def __init__(self, url: str, username: str, password: str) -> None:
+        token = httpx.post(f"{url}/auth/token", json={"username": username, "password": password}, timeout=30)
+        token.raise_for_status()
+        headers = {"Authorization": f"Bearer {token.json()['access_token']}"}
+        self._http = httpx.Client(base_url=f"{url}/api/v2", headers=headers, timeout=30)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def dag_ids(self) -> set[str]:
+        """Return the ids of the DAGs that are there."""
+        return {dag["dag_id"] for dag in self._get("/dags", limit=1000)["dags"]}
+
+    def import_errors(self) -> list[str]:
+        """Return the import errors, file and text."""
+        return [f"{row['filename']}: {row['stack_trace']}" for row in self._get("/importErrors")["import_errors"]]
+
+    def trigger(self, dag_id: str, conf: dict[str, Any] | None = None) -> str:
+        """Start a run and return its id."""
+        answer = self._http.post(f"/dags/{dag_id}/dagRuns", json={"logical_date": None, "conf": conf or {}})
+        answer.raise_for_status()
+        return str(answer.json()["dag_run_id"])
+
+    def runs(self, dag_id: str) -> list[DagRun]:
+        """Return the runs of a DAG, oldest first."""
+        rows = self._get(f"/dags/{dag_id}/dagRuns", limit=100, order_by="run_after")["dag_runs"]
+        return [DagRun(dag_id, row["dag_run_id"], row["state"], row["run_type"]) for row in rows]
+
+    def tasks(self, run: DagRun) -> list[TaskState]:
+        """Return the task instances of a run."""
+        rows = self._get(f"/dags/{run.dag_id}/dagRuns/{run.run_id}/taskInstances", limit=1000)["task_instances"]
+        return [TaskState(row["task_id"], row["map_index"], row["state"] or "waiting") for row in rows]
+
+    def xcom(self, run: DagRun, task_id: str, key: str = "return_value", map_index: int = -1) -> Any:
+        """Return an XCom value, or ``None`` if there is none."""
+        path = f"/dags/{run.dag_id}/dagRuns/{run.run_id}/taskInstances/{task_id}/xcomEntries/{key}"
+        answer = self._http.get(path, params={"map_index": map_index, "deserialize": True})
+        return answer.json()["value"] if answer.is_success else None
+
+    def log(self, run: DagRun, task_id: str, try_number: int = 1, map_index: int = -1) -> str:
+        """Return the log of a task."""
+        path = f"/dags/{run.dag_id}/dagRuns/{run.run_id}/taskInstances/{task_id}/logs/{try_number}"
+        answer = self._http.get(path, params={"map_index": map_index, "full_content": True})
+        lines = answer.json().get("content", []) if answer.is_success else []
+        return "\n".join(str(line.get("event", line)) if isinstance(line, dict) else str(line) for line in lines)
+
+    def _get(self, path: str, **params: Any) -> dict[str, Any]:
+        answer = self._http.get(path, params=params)
+        answer.raise_for_status()
+        found: dict[str, Any] = answer.json()
+        return found

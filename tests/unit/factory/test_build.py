@@ -1,0 +1,179 @@
+"""What each kind becomes: tasks, arrows, schedule, params; and that Airflow can serialise it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.sdk import DAG, Asset
+from airflow.serialization.serialized_objects import DagSerialization
+
+from airflow_mlplatform.exceptions import SpecError
+from airflow_mlplatform.factory.build import build_dag
+from airflow_mlplatform.settings import settings
+from airflow_mlplatform.specs.load import load_file, load_text
+from tests.unit.specs.examples import DEPLOYMENT, ETL, TRAINING
+
+REPOSITORY = Path(__file__).parents[3]
+SIMPLE_ETL = """\
+apiVersion: mlplatform/v1
+kind: etl
+name: simple
+extract: {files: {uri: "pond://raw/*.csv"}}
+load: {uri: "pond://simple/{{ ds }}.parquet"}
+"""
+
+
+@pytest.fixture
+def kubernetes(monkeypatch: pytest.MonkeyPatch) -> Any:
+    pytest.importorskip("kubernetes")
+    monkeypatch.setenv("AIRFLOW__MLPLATFORM__RUNTIME", "kubernetes")
+    settings.cache_clear()
+    yield
+    settings.cache_clear()
+
+
+def build(text: str) -> DAG:
+    dag = build_dag(load_text(text)[0])
+    DagSerialization.to_dict(dag)
+    return dag
+
+
+def arrows(dag: DAG) -> dict[str, set[str]]:
+    return {task.task_id: set(task.downstream_task_ids) for task in dag.tasks}
+
+
+def local_etl() -> str:
+    """The example without what needs Kubernetes."""
+    text = ETL.replace("  - container: {image: example/clean:1, command: [clean]}\n", "")
+    return text.replace("TOKEN: {secret: shop, key: token}, ", "")
+
+
+def test_an_etl_has_a_task_a_stage() -> None:
+    assert arrows(build(local_etl())) == {
+        "extract_orders": {"transform_1"},
+        "extract_customers": {"transform_1"},
+        "extract_rates": {"transform_1"},
+        "transform_1": {"transform_2"},
+        "transform_2": {"check"},
+        "check": {"load"},
+        "load": set(),
+    }
+
+
+def test_a_fused_etl_has_one_task() -> None:
+    dag = build(local_etl().replace("stages: separate", "stages: fused"))
+    assert arrows(dag) == {"etl": set()}
+
+
+def test_a_load_is_the_asset_that_others_schedule_on() -> None:
+    dag = build(SIMPLE_ETL)
+    assert [asset.uri for asset in dag.get_task("load").outlets] == ["pond://simple/"]
+    assert arrows(dag) == {"extract": {"load"}, "load": set()}
+
+
+def test_the_head_becomes_the_dag() -> None:
+    dag = build(local_etl())
+    assert (dag.dag_id, dag.description, dag.schedule) == ("shop-etl", "Nightly orders into the data pond", "0 2 * * *")
+    assert dag.start_date == datetime(2026, 1, 1, tzinfo=UTC)
+    assert not dag.catchup
+    assert dag.tags == {"etl", "shop", "nightly"}
+    assert dag.params["rows"] == 1000
+    assert dag.params.get_param("rows").schema == {"type": "integer", "minimum": 1}
+    task = dag.get_task("load")
+    assert (task.owner, task.retries, task.retry_delay) == ("data-team", 2, timedelta(minutes=5))
+    assert task.execution_timeout == timedelta(hours=2)
+    assert "s3://pond/orders" in (dag.doc_md or "")
+    assert (dag.doc_md or "").startswith("Nightly orders into the data pond")
+
+
+SCHEDULES = {
+    "null": None,
+    '"@daily"': "@daily",
+    "6h": timedelta(hours=6),
+    '"*/5 * * * *"': "*/5 * * * *",
+}
+
+
+@pytest.mark.parametrize("text", SCHEDULES)
+def test_schedules_in_time(text: str) -> None:
+    assert build(SIMPLE_ETL + f"schedule: {text}\n").schedule == SCHEDULES[text]
+
+
+def test_schedules_on_assets() -> None:
+    both = build(SIMPLE_ETL + "schedule: {assets: [s3://pond/a, pond://b]}\n").timetable.asset_condition
+    assert (type(both).__name__, {asset.uri for asset in both.objects}) == ("AssetAll", {"s3://pond/a", "pond://b/"})
+    either = build(SIMPLE_ETL + "schedule: {any: [s3://pond/a, pond://b]}\n").timetable.asset_condition
+    assert type(either).__name__ == "AssetAny"
+
+
+def test_a_registry_change_is_watched() -> None:
+    dag = build(DEPLOYMENT.replace(CANARY, ""))
+    (asset,) = dag.timetable.asset_condition.objects
+    assert isinstance(asset, Asset)
+    assert len(asset.watchers) == 1
+
+
+def test_a_matrix_is_mapped_and_the_best_goes_on() -> None:
+    dag = build(TRAINING)
+    assert arrows(dag) == {"train": {"select"}, "select": {"register"}, "register": set()}
+    train = dag.get_task("train")
+    assert train.is_mapped
+    assert [asset.uri for asset in train.partial_kwargs["inlets"]] == ["s3://pond/orders"]
+
+
+def test_a_single_training() -> None:
+    text = TRAINING.replace("matrix: {alpha: [0.1, 0.5, 1.0], depth: [2, 4]}\nselect: {metric: rmse, best: min}\n", "")
+    assert arrows(build(text)) == {"train": {"register"}, "register": set()}
+
+
+CANARY = DEPLOYMENT[DEPLOYMENT.index("rollout:") :]
+
+
+def test_a_deployment_goes_through_its_gate() -> None:
+    dag = build(DEPLOYMENT.replace(CANARY, ""))
+    assert list(dag.topological_sort()) == [dag.get_task(name) for name in
+                                            ("gate", "approval", "preflight", "deploy", "promote")]  # fmt: skip
+    assert dag.max_active_runs == 1
+
+
+def test_approval_and_preflight_are_there_only_if_asked_for() -> None:
+    text = DEPLOYMENT.replace(CANARY, "").replace("  approval: {users: [ann, bob], timeout: 1d}\n", "")
+    dag = build(text.replace("preflight: true", "preflight: false"))
+    assert [task.task_id for task in dag.topological_sort()] == ["gate", "deploy", "promote"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (ETL.replace("TOKEN: {secret: shop, key: token}, ", ""), "needs Kubernetes"),
+        (DEPLOYMENT, "canary needs Kubernetes with Seldon"),
+    ],
+)
+def test_what_this_runtime_cannot_do_is_an_import_error_at_the_spec(text: str, message: str) -> None:
+    with pytest.raises(SpecError, match=message) as raised:
+        build(text)
+    assert raised.value.filename == "spec.yaml"
+
+
+def test_every_example_builds() -> None:
+    for path in sorted((REPOSITORY / "dag_specs").glob("*/*.yaml")):
+        if path.name != "defaults.yaml":
+            for document in load_file(path, REPOSITORY / "dag_specs"):
+                DagSerialization.to_dict(build_dag(document))
+
+
+@pytest.mark.usefixtures("kubernetes")
+def test_on_kubernetes_every_stage_is_a_pod_of_its_own() -> None:
+    dag = build(ETL.replace("  - container: {image: example/clean:1, command: [clean]}\n", ""))
+    pods = [task.executor_config["pod_override"] for task in dag.tasks]
+    assert len(pods) == 7
+    container = pods[0].spec.containers[0]
+    assert (container.name, container.image) == ("base", "example/etl:1")
+    assert container.resources.limits == container.resources.requests == {"cpu": "1", "memory": "2Gi"}
+    assert {variable.name for variable in container.env} == {"LEVEL", "TOKEN"}
+    assert container.env[1].value_from.secret_key_ref.to_dict() == {"key": "token", "name": "shop", "optional": None}
+    assert pods[0].spec.service_account_name == "etl"
+    assert pods[0].spec.node_selector == {"pool": "etl"}
