@@ -44,11 +44,11 @@ class AirflowApi:
 
     def dag_ids(self) -> set[str]:
         """Return the ids of the DAGs that are there."""
-        return {dag["dag_id"] for dag in self._get("/dags", limit=1000)["dags"]}
+        return {dag["dag_id"] for dag in self.get("/dags", limit=1000)["dags"]}
 
     def import_errors(self) -> list[str]:
         """Return the import errors, file and text."""
-        return [f"{row['filename']}: {row['stack_trace']}" for row in self._get("/importErrors")["import_errors"]]
+        return [f"{row['filename']}: {row['stack_trace']}" for row in self.get("/importErrors")["import_errors"]]
 
     def trigger(self, dag_id: str, conf: dict[str, Any] | None = None) -> str:
         """Start a run and return its id."""
@@ -58,12 +58,12 @@ class AirflowApi:
 
     def runs(self, dag_id: str) -> list[DagRun]:
         """Return the runs of a DAG, oldest first."""
-        rows = self._get(f"/dags/{dag_id}/dagRuns", limit=100, order_by="run_after")["dag_runs"]
+        rows = self.get(f"/dags/{dag_id}/dagRuns", limit=100, order_by="run_after")["dag_runs"]
         return [DagRun(dag_id, row["dag_run_id"], row["state"], row["run_type"]) for row in rows]
 
     def tasks(self, run: DagRun) -> list[TaskState]:
         """Return the task instances of a run."""
-        rows = self._get(f"/dags/{run.dag_id}/dagRuns/{run.run_id}/taskInstances", limit=1000)["task_instances"]
+        rows = self.get(f"/dags/{run.dag_id}/dagRuns/{run.run_id}/taskInstances", limit=1000)["task_instances"]
         return [TaskState(row["task_id"], row["map_index"], row["state"] or "waiting") for row in rows]
 
     def xcom(self, run: DagRun, task_id: str, key: str = "return_value", map_index: int = -1) -> Any:
@@ -79,7 +79,8 @@ class AirflowApi:
         lines = answer.json().get("content", []) if answer.is_success else []
         return "\n".join(str(line.get("event", line)) if isinstance(line, dict) else str(line) for line in lines)
 
-    def _get(self, path: str, **params: Any) -> dict[str, Any]:
+    def get(self, path: str, **params: Any) -> dict[str, Any]:
+        """Return the answer to a GET request."""
         answer = self._http.get(path, params=params)
         answer.raise_for_status()
         found: dict[str, Any] = answer.json()

@@ -69,7 +69,6 @@ def _clean(stack: Stack) -> None:
     marker = stack.folder / ".mlplatform-demo"
     if stack.folder.exists() and any(stack.folder.iterdir()) and not marker.exists():
         raise MlplatformError(f"{stack.folder} is no folder of a former demo; choose another one with --folder")
-    stack.processes.stop_leftovers()
     stack.stop()
     shutil.rmtree(stack.folder, ignore_errors=True)
     stack.folder.mkdir(parents=True)

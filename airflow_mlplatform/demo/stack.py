@@ -81,7 +81,8 @@ class Stack:
             "classpath": "airflow_mlplatform.bundle.SpecBundle",
             "kwargs": {"path": str(self.specs), "refresh_interval": self.refresh_interval},
         }
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "MLFLOW"))}
+        ours = ("AIRFLOW", "MLFLOW", "PYTHONDONTWRITEBYTECODE")
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
         return inherited | {
             "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}",
             "PYTHONUNBUFFERED": "1",

@@ -27,7 +27,7 @@ def asset_uri(context: TemplateContext, asset: str) -> str:
 
     :param asset: URI of the asset, as in ``schedule``.
     """
-    wanted = Asset(asset).uri
+    wanted = Asset(asset).uri.rstrip("/")
     for known in data_assets(cast("Context", context)):
         if known.asset == wanted and known.uri:
             return known.uri

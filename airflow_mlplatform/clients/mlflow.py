@@ -1,0 +1,134 @@
+"""A thin client of MLflow's REST API, blocking and async, with the same methods.
+
+Why not ``mlflow`` itself: docs/decisions/0004-mlflow-client.md.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Self
+
+import httpx
+
+from airflow_mlplatform.clients import mlflow_operations as operations
+from airflow_mlplatform.clients.http import Endpoint, awaitable, blocking
+from airflow_mlplatform.clients.mlflow_entities import Experiment, LoggedModel, ModelVersion, Run, RunStatus
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+__all__ = [
+    "AsyncMlflowClient",
+    "Endpoint",
+    "Experiment",
+    "LoggedModel",
+    "MlflowClient",
+    "ModelVersion",
+    "Run",
+    "RunStatus",
+]
+
+
+class MlflowClient:
+    """Blocking client; a context manager that closes its connections.
+
+    Every method raises :class:`~airflow_mlplatform.exceptions.ServiceUnavailable` for an outage,
+    :class:`~airflow_mlplatform.exceptions.ServiceRefused` with MLflow's own message for a refusal, and its subclass
+    :class:`~airflow_mlplatform.exceptions.NotFound` for what is not there.
+
+    :param endpoint: where MLflow answers.
+    :param transport: another transport, for tests.
+    """
+
+    def __init__(self, endpoint: Endpoint, transport: httpx.BaseTransport | None = None) -> None:
+        self.endpoint = endpoint
+        self.http = httpx.Client(**endpoint.options(), transport=transport)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.endpoint!r})"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.http.close()
+
+    version = blocking(operations.version)
+    get_experiment_by_name = blocking(operations.get_experiment_by_name)
+    get_or_create_experiment = blocking(operations.get_or_create_experiment)
+    create_run = blocking(operations.create_run)
+    get_run = blocking(operations.get_run)
+    update_run = blocking(operations.update_run)
+    search_runs = blocking(operations.search_runs)
+    log_batch = blocking(operations.log_batch)
+    set_run_tags = blocking(operations.set_run_tags)
+    get_logged_model = blocking(operations.get_logged_model)
+    get_logged_model_file = blocking(operations.get_logged_model_file)
+    list_logged_model_files = blocking(operations.list_logged_model_files)
+    get_model_of_run = blocking(operations.get_model_of_run)
+    get_model_input_example = blocking(operations.get_model_input_example)
+    get_or_create_registered_model = blocking(operations.get_or_create_registered_model)
+    create_model_version = blocking(operations.create_model_version)
+    get_model_version = blocking(operations.get_model_version)
+    get_version_by_alias = blocking(operations.get_version_by_alias)
+    set_alias = blocking(operations.set_alias)
+    delete_alias = blocking(operations.delete_alias)
+    search_model_versions = blocking(operations.search_model_versions)
+    set_model_version_tag = blocking(operations.set_model_version_tag)
+    delete_model_version_tags = blocking(operations.delete_model_version_tags)
+
+
+class AsyncMlflowClient:
+    """Async client for triggers; an async context manager. Methods and errors are those of :class:`MlflowClient`.
+
+    :param endpoint: where MLflow answers.
+    :param transport: another transport, for tests.
+    """
+
+    def __init__(self, endpoint: Endpoint, transport: httpx.AsyncBaseTransport | None = None) -> None:
+        self.endpoint = endpoint
+        self.http = httpx.AsyncClient(**endpoint.options(), transport=transport)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.endpoint!r})"
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self.http.aclose()
+
+    version = awaitable(operations.version)
+    get_experiment_by_name = awaitable(operations.get_experiment_by_name)
+    get_or_create_experiment = awaitable(operations.get_or_create_experiment)
+    create_run = awaitable(operations.create_run)
+    get_run = awaitable(operations.get_run)
+    update_run = awaitable(operations.update_run)
+    search_runs = awaitable(operations.search_runs)
+    log_batch = awaitable(operations.log_batch)
+    set_run_tags = awaitable(operations.set_run_tags)
+    get_logged_model = awaitable(operations.get_logged_model)
+    get_logged_model_file = awaitable(operations.get_logged_model_file)
+    list_logged_model_files = awaitable(operations.list_logged_model_files)
+    get_model_of_run = awaitable(operations.get_model_of_run)
+    get_model_input_example = awaitable(operations.get_model_input_example)
+    get_or_create_registered_model = awaitable(operations.get_or_create_registered_model)
+    create_model_version = awaitable(operations.create_model_version)
+    get_model_version = awaitable(operations.get_model_version)
+    get_version_by_alias = awaitable(operations.get_version_by_alias)
+    set_alias = awaitable(operations.set_alias)
+    delete_alias = awaitable(operations.delete_alias)
+    search_model_versions = awaitable(operations.search_model_versions)
+    set_model_version_tag = awaitable(operations.set_model_version_tag)
+    delete_model_version_tags = awaitable(operations.delete_model_version_tags)

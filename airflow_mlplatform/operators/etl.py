@@ -1,0 +1,77 @@
+"""The operators of an ETL pipeline: one a stage, and one for all stages at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from airflow.sdk import Context
+
+from airflow_mlplatform.operators.etl_stage import EtlStageOperator, announce, kept, own_outlets, read
+from airflow_mlplatform.specs.etl import Checks, Load, Source, Transform
+
+__all__ = ["EtlOperator"]
+
+
+class EtlOperator(EtlStageOperator):
+    """Extract, transform, check and load in one task, without staging.
+
+    ::
+
+        EtlOperator(
+            task_id="orders",
+            extract={"sql": {"connection": "shop", "query": "select * from orders where day = '{{ ds }}'"}},
+            transform=[{"sql": "select *, price * quantity as total from input"}],
+            checks={"rows": {"min": 1}, "unique": ["id"]},
+            load={"uri": "pond://orders/{{ ds }}.parquet"},
+        )
+
+    Arguments are the words of the spec language, as dicts or as models of :mod:`airflow_mlplatform.specs.etl`; all
+    are templated.
+
+    :param extract: a source, or several, each with a name.
+    :param load: where the result goes. Without ``outlets`` its asset becomes the task's outlet.
+    :param transform: steps, in order.
+    :param checks: what must be true before the load.
+    :param kwargs: ``memory``, ``search_path`` (see :class:`~airflow_mlplatform.operators.etl_stage.EtlStageOperator`)
+        and what every operator takes.
+    """
+
+    template_fields: Sequence[str] = ("extract", "transform", "checks", "load")
+    template_fields_renderers: ClassVar[dict[str, str]] = dict.fromkeys(template_fields, "json")
+
+    def __init__(
+        self,
+        *,
+        extract: Source | Mapping[str, Any] | Sequence[Source | Mapping[str, Any]],
+        load: Load | Mapping[str, Any],
+        transform: Sequence[Transform | Mapping[str, Any]] = (),
+        checks: Checks | Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        kwargs.setdefault("outlets", own_outlets(load))
+        super().__init__(**kwargs)
+        self.extract = [kept(one) for one in (extract if isinstance(extract, Sequence) else (extract,))]
+        self.transform = [kept(one) for one in transform]
+        self.checks = kept(checks) if checks is not None else None
+        self.load = kept(load)
+        self.demand_runnable(self.transform)
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Run all stages.
+
+        :returns: ``uri``, ``rows``, ``bytes``, ``schema_hash`` and ``spec_uri`` of what was published.
+        """
+        from airflow_mlplatform.steps.pipeline import Pipeline
+
+        with self.bench(context) as bench:
+            load = read(Load, self.load, "load")
+            pipeline = Pipeline(
+                sources=[read(Source, source, "extract") for source in self.extract],
+                transforms=[read(Transform, step, f"transform.{number}") for number, step in enumerate(self.transform)],
+                checks=read(Checks, self.checks, "checks") if self.checks is not None else None,
+                load=load,
+            )
+            result = pipeline.run(bench)
+            self.log.info("Published %s rows (%s bytes) at %s", result.rows, result.bytes, result.uri)
+            return announce(result, load, self.outlets, context)

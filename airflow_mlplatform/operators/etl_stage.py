@@ -1,0 +1,158 @@
+"""What the ETL operators share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from airflow.sdk import Asset, BaseHook, BaseOperator, Context
+from pydantic import ValidationError
+
+from airflow_mlplatform.exceptions import ConfigurationError, UnsupportedHere
+from airflow_mlplatform.operators.failing_fast import failing_fast
+from airflow_mlplatform.settings import settings
+from airflow_mlplatform.specs.base import Model
+from airflow_mlplatform.specs.etl import Load
+
+if TYPE_CHECKING:
+    from airflow_mlplatform.steps.engine import Engine
+    from airflow_mlplatform.steps.login import Login
+    from airflow_mlplatform.steps.publish import LoadResult
+    from airflow_mlplatform.steps.staging import Staging
+    from airflow_mlplatform.steps.workbench import Table, Workbench
+
+__all__ = ["EtlStageOperator", "announce", "kept", "own_outlets", "read"]
+
+M = TypeVar("M", bound=Model)
+
+
+def kept(value: Model | Mapping[str, Any]) -> dict[str, Any]:
+    """A spec node as the JSON-able dict that a template field holds."""
+    if isinstance(value, Model):
+        return value.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    return dict(value)
+
+
+def read(model: type[M], value: Mapping[str, Any], where: str) -> M:
+    """Make a model of a rendered template field.
+
+    :param where: name of the operator's argument, for the message.
+    :raises ConfigurationError: if it does not fit, with all that does not.
+    """
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        # Not the values: a template may have put a secret there.
+        problems = "; ".join(
+            f"{'.'.join(map(str, (where, *problem['loc'])))}: {problem['msg']}" for problem in error.errors()
+        )
+        raise ConfigurationError(f"{problems}; correct the arguments of the task") from None
+
+
+def own_outlets(load: Model | Mapping[str, Any]) -> list[Asset]:
+    """The asset of a load, as a task's outlets; none if it cannot be told before templates are rendered."""
+    try:
+        return [Asset(load.asset_uri if isinstance(load, Load) else Load.model_validate(load).asset_uri)]
+    except ValidationError:
+        return []
+
+
+def announce(result: LoadResult, load: Load, outlets: Sequence[Any], context: Context) -> dict[str, Any]:
+    """Tell in the events of the task's assets what was published; return it for XCom."""
+    extra = {**result.to_dict(), "spec_uri": load.uri}
+    for outlet in outlets:
+        if isinstance(outlet, Asset):
+            context["outlet_events"][outlet].extra.update(extra)
+    return extra
+
+
+class EtlStageOperator(BaseOperator):
+    """Base of the ETL operators.
+
+    :param memory: memory that the task may use (``512Mi``, ``2Gi``); the engine spills to disk beyond its share.
+        ``None``: what the machine or container has.
+    :param search_path: folder of the spec, in which Python transforms and relative paths are found.
+    """
+
+    def __init__(self, *, memory: str | None = None, search_path: str | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.memory = memory
+        self.search_path = search_path
+        self._engine: Engine | None = None
+
+    @contextmanager
+    def bench(self, context: Context) -> Iterator[Workbench]:
+        """Open what the steps work with; lasting mistakes inside the block fail the task without retries."""
+        from airflow_mlplatform.steps.engine import Engine
+        from airflow_mlplatform.steps.storage import Storage
+        from airflow_mlplatform.steps.workbench import Run, Workbench
+
+        with failing_fast(), Engine(self.memory) as engine:
+            self._engine = engine
+            storage = Storage(settings().pond, login_of, settings().s3_conn_id, self.search_path)
+            yield Workbench(engine, storage, Run(self.dag_id, context["run_id"]), self.search_path)
+
+    def staging(self, bench: Workbench) -> Staging:
+        """Open the staging area of the run."""
+        from airflow_mlplatform.steps.staging import Staging
+
+        return Staging(settings().staging, bench)
+
+    def stage(self, table: Table, bench: Workbench, context: Context) -> dict[str, Any]:
+        """Put the task's result into the staging area; return the facts about it."""
+        result = self.staging(bench).put(self.staged_name(self.task_id, context), table)
+        self.log.info("Staged %s rows (%s bytes) at %s", result.rows, result.bytes, result.uri)
+        return result.to_dict()
+
+    def staged(self, task: str, bench: Workbench, context: Context) -> Table:
+        """Return what a task of this run has staged."""
+        return self.staging(bench).get(self.staged_name(task, context))
+
+    @staticmethod
+    def staged_name(task: str, context: Context) -> str:
+        """Name of a task's staged data; each instance of a mapped group has its own."""
+        index = context["ti"].map_index
+        return task if index is None or index < 0 else f"{task}[{index}]"
+
+    def demand_runnable(self, transforms: Sequence[Mapping[str, Any]]) -> None:
+        """Refuse transforms that this runtime does not have, while the DAG is built.
+
+        :raises UnsupportedHere: for a container on the local runtime.
+        """
+        container = next((step["container"] for step in transforms if step.get("container")), None)
+        if container is not None and settings().runtime == "local":
+            raise UnsupportedHere(
+                f"task {self.task_id}: a container transform (image {container.get('image')!r}) needs Kubernetes and the "
+                "runtime is local; set [mlplatform] runtime = kubernetes, or use sql: or python:"
+            )
+
+    def on_kill(self) -> None:
+        """Stop the query or transfer that runs now."""
+        if self._engine is not None:
+            self._engine.interrupt()
+
+
+def login_of(connection: str) -> Login:
+    """Read an Airflow connection.
+
+    :raises ConfigurationError: if there is none of that id.
+    """
+    from airflow.sdk.exceptions import AirflowNotFoundException
+
+    from airflow_mlplatform.steps.login import Login
+
+    try:
+        found = BaseHook.get_connection(connection)
+    except AirflowNotFoundException as error:
+        raise ConfigurationError(f"connection {connection!r} is not there; add it to Airflow") from error
+    return Login(
+        id=connection,
+        kind=found.conn_type or "",
+        host=found.host or "",
+        port=found.port,
+        user=found.login or "",
+        password=found.password or "",
+        schema=found.schema or "",
+        extra=found.extra_dejson,
+    )

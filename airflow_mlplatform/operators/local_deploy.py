@@ -1,0 +1,169 @@
+"""Deployment on this machine: a model version takes over an endpoint."""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from airflow.sdk import BaseOperator
+from pydantic import ValidationError
+
+from airflow_mlplatform.exceptions import ConfigurationError, ServiceUnavailable, ServingFailed, UnsupportedHere
+from airflow_mlplatform.hooks.mlflow import MlflowHook
+from airflow_mlplatform.links import EndpointLink, ModelVersionLink
+from airflow_mlplatform.operators.failing_fast import failing_fast
+from airflow_mlplatform.operators.served_model import find_version, served
+from airflow_mlplatform.runtime.model_server import ModelUnfit
+from airflow_mlplatform.runtime.model_store import ModelStore
+from airflow_mlplatform.runtime.serving import LocalServing, Outcome
+from airflow_mlplatform.settings import settings
+from airflow_mlplatform.specs.base import Model
+from airflow_mlplatform.specs.deployment import Rollout, Serving
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from airflow.sdk import Context
+
+    from airflow_mlplatform.runtime.serving_files import EnvManager
+
+__all__ = ["LocalDeployOperator"]
+
+# What the front needs beside the server's own time: to notice the wish, and to be started.
+MARGIN = timedelta(minutes=1)
+M = TypeVar("M", bound=Model)
+
+
+class LocalDeployOperator(BaseOperator):
+    """Serve a model version under the endpoint's stable address; all traffic moves to it once it answers.
+
+    A version that does not come up changes nothing: what served before still does, and the task fails with the server's
+    own words. A retry, also after ``kill -9``, goes on with what the first try began. Of ``serving`` only name and
+    replicas matter here; namespace, protocol, resources and storage_secret belong to Kubernetes, and requests are
+    MLflow's scoring protocol (``POST <endpoint>/invocations``).
+
+    :param serving: the endpoint, as in a spec.
+    :param model: the verdict of the promotion gate, or a dict with ``name`` and ``version`` or ``alias``; templated.
+    :param rollout: how traffic moves; only ``all-at-once`` is possible here.
+    :param mlflow_conn_id: connection of MLflow; that of the ``[mlplatform]`` section if left out.
+    :param env_manager: where the model's packages come from: ``local`` (this Python), ``uv``, ``virtualenv`` or
+        ``conda``.
+    :param ready_timeout: how long a server may take to come up (default 5 minutes).
+    :param deferrable: whether to wait in the triggerer (default) or in the worker.
+    :raises UnsupportedHere: for another strategy.
+    :returns: ``{"endpoint_url", "model", "version", "former_version"}``.
+    """
+
+    template_fields: Sequence[str] = ("model", "mlflow_conn_id")
+    operator_extra_links = (EndpointLink(), ModelVersionLink())
+    ui_color = "#d4ecd9"
+
+    def __init__(
+        self,
+        *,
+        serving: Serving | Mapping[str, Any],
+        model: Mapping[str, Any] | Any,
+        rollout: Rollout | Mapping[str, Any] | None = None,
+        mlflow_conn_id: str | None = None,
+        env_manager: EnvManager = "local",
+        ready_timeout: timedelta = timedelta(minutes=5),
+        deferrable: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.serving = _parsed(Serving, serving)
+        self.rollout = _parsed(Rollout, rollout or {})
+        self.model = model
+        self.mlflow_conn_id = mlflow_conn_id
+        self.env_manager: EnvManager = env_manager
+        self.ready_timeout = ready_timeout
+        self.deferrable = deferrable
+        if self.rollout.strategy != "all-at-once":
+            raise UnsupportedHere(
+                f"rollout.strategy: {self.rollout.strategy} needs Kubernetes with Seldon and this runtime is local; "
+                "use strategy: all-at-once, or set [mlplatform] runtime = kubernetes"
+            )
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Wish, record where, wait."""
+        with failing_fast():
+            hook, local = MlflowHook(self.mlflow_conn_id), self._local()
+            version = find_version(self.model, hook)
+            folder = ModelStore(settings().state_dir).fetch(served(version), hook.environment())
+            local.ensure_front()
+            generation = local.apply(
+                self.serving.name,
+                served(version),
+                folder,
+                replicas=self.serving.replicas,
+                env_manager=self.env_manager,
+                ready_timeout=self.ready_timeout,
+            )
+        context["ti"].xcom_push(key=EndpointLink.key, value=local.url(self.serving.name))
+        context["ti"].xcom_push(key=ModelVersionLink.key, value=hook.version_url(version))
+        if self.deferrable and local.outcome(self.serving.name, generation) is None:
+            self._defer(generation)
+        with failing_fast():
+            return self._interpret(local.wait(self.serving.name, generation, self.ready_timeout + MARGIN))
+
+    def _local(self) -> LocalServing:
+        return LocalServing(settings().state_dir, settings().serving_address)
+
+    def _defer(self, generation: int) -> None:
+        # Airflow's base of triggers takes longer to import than everything else here, and parsing does not need it.
+        from airflow_mlplatform.triggers.local_serving import LocalServingTrigger
+
+        deadline = time.time() + (self.ready_timeout + MARGIN).total_seconds()
+        trigger = LocalServingTrigger(
+            state_dir=str(settings().state_dir),
+            address=settings().serving_address,
+            endpoint=self.serving.name,
+            generation=generation,
+            deadline=deadline,
+        )
+        self.defer(trigger=trigger, method_name=self.resume.__name__)
+
+    def resume(self, context: Context, event: Any) -> dict[str, Any]:  # noqa: ARG002 - Airflow passes the context
+        """Go on after the wait."""
+        from airflow_mlplatform.triggers.local_serving import read_event
+
+        with failing_fast():
+            return self._interpret(read_event(event))
+
+    def _interpret(self, outcome: Outcome) -> dict[str, Any]:
+        name, local = self.serving.name, self._local()
+        if outcome.result == "lost":
+            raise ServiceUnavailable(f"endpoint {name!r}: {outcome.message}; a retry goes on")
+        if outcome.result != "ready" or outcome.model is None:
+            kind = ModelUnfit if outcome.lasting else ServingFailed
+            raise kind(f"endpoint {name!r}: {outcome.message}\n{self._still_serving(local)}")
+        self._tidy(local)
+        self.log.info("%s serves %s: POST %s/invocations", name, outcome.model, local.url(name))
+        return {
+            "endpoint_url": local.url(name),
+            "model": outcome.model.name,
+            "version": outcome.model.version,
+            "former_version": outcome.former_version,
+        }
+
+    def _tidy(self, local: LocalServing) -> None:
+        try:
+            ModelStore(settings().state_dir).prune(local.used_folders())
+        except (ConfigurationError, OSError) as error:
+            self.log.warning("Old model folders are kept: %s", error)
+
+    def _still_serving(self, local: LocalServing) -> str:
+        status = local.status(self.serving.name)
+        if status is None or status.serving is None:
+            return "Nothing served before, so nothing serves now."
+        return f"{status.serving.model} goes on serving."
+
+
+def _parsed(kind: type[M], value: M | Mapping[str, Any]) -> M:
+    try:
+        return value if isinstance(value, kind) else kind.model_validate(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join((kind.__name__.lower(), *map(str, first["loc"])))
+        raise ConfigurationError(f"{where}: {first['msg']}; see the deployment spec's documentation") from None

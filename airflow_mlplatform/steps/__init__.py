@@ -1,0 +1,1 @@
+"""What runs inside a task: extract, transform, check, load. Knows no Airflow."""

@@ -1,0 +1,96 @@
+"""A load replaces exactly what lies at its URI, all at once."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from airflow_mlplatform.exceptions import ConfigurationError
+from airflow_mlplatform.specs.etl import Load
+from airflow_mlplatform.steps import publish_local, publish_s3
+from airflow_mlplatform.steps.listing import read_manifest
+from airflow_mlplatform.steps.manifest import Manifest
+from airflow_mlplatform.steps.parquet import Facts, facts_of, run_of, schema_hash, write_parquet
+from airflow_mlplatform.steps.parts import Parts
+from airflow_mlplatform.steps.snapshot import take
+from airflow_mlplatform.steps.storage import Location
+from airflow_mlplatform.steps.workbench import Table, Workbench
+
+__all__ = ["LoadResult", "publish", "published"]
+
+
+@dataclass(frozen=True)
+class LoadResult:
+    """What was published.
+
+    :param uri: where it lies, ``pond://`` resolved.
+    :param rows: number of rows.
+    :param bytes: size of the data files.
+    :param schema_hash: changes with names, order and types of the columns.
+    """
+
+    uri: str
+    rows: int
+    bytes: int
+    schema_hash: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """What goes into XCom and the event of the asset."""
+        return asdict(self)
+
+
+def publish(load: Load, table: Table, bench: Workbench) -> LoadResult:
+    """Write data where it goes. Readers see what was there before or all that is there now.
+
+    :param table: the data, checked.
+    :raises ConfigurationError: if something else lies there, or it cannot be partitioned so.
+    :raises ServiceUnavailable: if S3 does not answer.
+    """
+    place = _place(load, bench)
+    publisher = publish_local if place.s3 is None else publish_s3
+    with bench.engine.explaining(f"load {load.uri}"):
+        file = table.file or write_parquet(bench, table.query, bench.engine.fresh("load.parquet")).file
+        assert file is not None
+        facts = facts_of(bench.engine, file)
+        if _is_file(load):
+            publisher.replace_file(place, file)
+            return _result(place, facts)
+        parts = Parts(bench, file, facts, load.partition_by, uuid4().hex[:12])
+        manifest = publisher.replace_folder(place, parts)
+    return _of_manifest(place, manifest)
+
+
+def published(load: Load, bench: Workbench) -> LoadResult | None:
+    """Tell what this run has already published there; ``None`` if what lies there is of another run, or nothing."""
+    place = _place(load, bench)
+    try:
+        if not _is_file(load):
+            manifest = read_manifest(place)
+            return _of_manifest(place, manifest) if manifest.run == bench.run.key else None
+        (file,) = take(place, bench.engine).files
+        return _result(place, facts_of(bench.engine, file)) if run_of(file) == bench.run.key else None
+    except (FileNotFoundError, NotADirectoryError, ConfigurationError):
+        return None
+
+
+def _place(load: Load, bench: Workbench) -> Location:
+    if "://" not in load.uri and not load.uri.startswith("/"):
+        raise ConfigurationError(
+            f"load {load.uri}: a relative path means another place in each worker; write pond://…, s3://… or an "
+            "absolute path"
+        )
+    return bench.storage.locate(load.uri, load.connection)
+
+
+def _is_file(load: Load) -> bool:
+    return load.uri.endswith(".parquet")
+
+
+def _result(place: Location, facts: Facts) -> LoadResult:
+    return LoadResult(place.uri, facts.rows, facts.bytes, facts.schema_hash)
+
+
+def _of_manifest(place: Location, manifest: Manifest) -> LoadResult:
+    return LoadResult(place.uri, manifest.rows, manifest.bytes, schema_hash(manifest.columns))

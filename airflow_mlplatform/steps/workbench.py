@@ -1,0 +1,68 @@
+"""What a step works with, and for which run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from airflow_mlplatform.steps.engine import Engine
+from airflow_mlplatform.steps.storage import Storage
+
+__all__ = ["Run", "Table", "Workbench", "scan"]
+
+
+@dataclass(frozen=True)
+class Run:
+    """The run that a step belongs to: retries are the same run.
+
+    :param dag_id: the pipeline.
+    :param run_id: its run.
+    """
+
+    dag_id: str
+    run_id: str
+
+    @property
+    def key(self) -> str:
+        """The run as one text, kept in what it publishes."""
+        return f"{self.dag_id}/{self.run_id}"
+
+
+@dataclass(frozen=True)
+class Workbench:
+    """Engine, storage and run, handed to every step.
+
+    :param engine: the open engine.
+    :param storage: finds places and logins.
+    :param run: for which run the step works.
+    :param search_path: folder of the spec, where Python transforms are found.
+    """
+
+    engine: Engine
+    storage: Storage = field(default_factory=Storage)
+    run: Run = field(default_factory=lambda: Run("manual", "manual"))
+    search_path: str | None = None
+
+
+@dataclass(frozen=True)
+class Table:
+    """Data between steps.
+
+    :param query: a SELECT that gives it; may be run more than once.
+    :param file: the Parquet file that holds exactly this data, if there is one.
+    """
+
+    query: str
+    file: Path | None = None
+
+    @classmethod
+    def of(cls, file: Path) -> Table:
+        """The content of one Parquet file on this machine."""
+        return cls(f"SELECT * FROM {scan([str(file)])}", file)
+
+
+def scan(files: list[str], options: str = "hive_partitioning = false") -> str:
+    """Write the table function that reads Parquet files; without hive columns unless ``options`` say so."""
+    from airflow_mlplatform.steps.engine import literal
+
+    return f"read_parquet({literal(files)}, {options})"

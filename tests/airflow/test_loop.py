@@ -1,0 +1,118 @@
+"""The wine specs in a real Airflow: data starts trainings, the registry starts deployments, and only the better is served."""
+
+from __future__ import annotations
+
+import shutil
+
+import httpx
+import pytest
+
+from tests.airflow.conftest import WINE, Platform
+
+
+@pytest.fixture(scope="module", autouse=True)
+def specs(platform: Platform) -> None:
+    """The wine specs, with two trainings instead of six, which at first see two of the thirteen measurements."""
+    for name in ("defaults", "etl", "deployment"):
+        platform.write_spec(f"wine/{name}.yaml", (WINE / f"{name}.yaml").read_text("utf-8"))
+    training = (WINE / "training.yaml").read_text("utf-8")
+    training = training.replace("default: 13", "default: 2").replace("[0.001, 0.01, 0.1, 1.0, 10.0, 100.0]", "[0.01, 1.0]")
+    shutil.copytree(WINE / "project", platform.stack.specs / "wine" / "project")
+    platform.write_spec("wine/training.yaml", training)
+    wanted = {"wine-etl", "wine-training", "wine-deployment"}
+    platform.stack.wait_until("the wine DAGs are there", lambda: wanted <= platform.api.dag_ids())
+    assert platform.api.import_errors() == []
+
+
+def served_version(platform: Platform) -> str:
+    answer = httpx.post(
+        f"{platform.stack.serving_url}/wine/invocations", json={"dataframe_records": [WINE_SAMPLE]}, timeout=60
+    )
+    assert answer.status_code == 200, answer.text
+    assert len(answer.json()["predictions"]) == 1
+    return answer.headers["x-mlplatform-model-version"]
+
+
+WINE_SAMPLE = {
+    "alcohol": 13.2, "malic_acid": 1.78, "ash": 2.14, "alcalinity_of_ash": 11.2, "magnesium": 100.0,
+    "total_phenols": 2.65, "flavanoids": 2.76, "nonflavanoid_phenols": 0.26, "proanthocyanins": 1.28,
+    "color_intensity": 4.38, "hue": 1.05, "dilution": 3.4, "proline": 1050.0,
+}  # fmt: skip
+
+
+def test_new_data_ends_in_a_served_model(platform: Platform) -> None:
+    platform.api.trigger("wine-etl")
+    etl = platform.run_number("wine-etl", 1)
+    assert etl.state == "success", platform.explain(etl)
+    loaded = platform.api.xcom(etl, "load")
+    assert loaded["rows"] == 178
+
+    training = platform.run_number("wine-training", 1)
+    assert training.state == "success", platform.explain(training)
+    assert training.run_type == "asset_triggered"
+
+    deployment = platform.run_number("wine-deployment", 1)
+    assert deployment.state == "success", platform.explain(deployment)
+    assert deployment.run_type == "asset_triggered"
+    assert served_version(platform) == "1"
+
+
+def test_the_asset_event_carries_what_was_loaded(platform: Platform) -> None:
+    (event,) = [
+        event for event in platform.api.get("/assets/events")["asset_events"] if event["source_dag_id"] == "wine-etl"
+    ]
+    assert event["uri"].rstrip("/") == "pond://wine"
+    assert event["extra"]["rows"] == 178
+    assert event["extra"]["uri"].endswith(".parquet")
+    assert {"bytes", "schema_hash"} <= set(event["extra"])
+
+
+def test_the_model_version_tells_where_it_comes_from(platform: Platform) -> None:
+    answer = httpx.get(
+        f"{platform.stack.mlflow_url}/api/2.0/mlflow/model-versions/get", params={"name": "wine", "version": "1"}, timeout=30
+    )
+    tags = {tag["key"]: tag["value"] for tag in answer.json()["model_version"]["tags"]}
+    assert tags["mlplatform.data.asset"].rstrip("/") == "pond://wine"
+    assert tags["mlplatform.data.uri"].endswith(".parquet")
+    assert tags["mlplatform.airflow.dag_id"] == "wine-training"
+    assert tags["mlplatform.code.version"]
+
+
+def test_a_better_model_is_promoted_and_served_by_itself(platform: Platform) -> None:
+    platform.api.trigger("wine-training", {"features": 13})
+    deployment = platform.run_number("wine-deployment", 2)
+    assert deployment.state == "success", platform.explain(deployment)
+    assert platform.states(deployment)["promote"] == {"success"}
+    assert served_version(platform) == "2"
+
+
+def test_a_worse_model_is_not(platform: Platform) -> None:
+    platform.api.trigger("wine-training", {"features": 1})
+    deployment = platform.run_number("wine-deployment", 3)
+    assert platform.states(deployment) == {task: {"skipped"} for task in ("gate", "preflight", "deploy", "promote")}
+    verdict = platform.api.xcom(deployment, "gate")
+    assert verdict["outcome"] == "refused"
+    assert any("log_loss" in reason["text"] for reason in verdict["reasons"] if not reason["passed"])
+    assert served_version(platform) == "2"
+
+
+def test_the_code_tab_shows_the_yaml_and_the_page_its_description(platform: Platform) -> None:
+    assert platform.source("wine-etl") == (WINE / "etl.yaml").read_text("utf-8")
+    details = platform.dag("wine-etl")
+    assert details["description"] == "Nightly measurements of both laboratories into the data pond"
+    assert "pond://wine" in details["doc_md"]
+    assert details["owners"] == ["wine-team"]
+
+
+def test_a_broken_spec_is_an_import_error_with_its_line_and_costs_no_other_one(platform: Platform) -> None:
+    path = platform.write_spec("broken.yaml", "apiVersion: mlplatform/v1\nkind: etl\nname: broken\nlod: {}\n")
+    (error,) = platform.stack.wait_until("the import error shows", platform.api.import_errors)
+    assert 'broken.yaml:4:1 lod: unknown key; did you mean "load"?' in error
+    assert "wine-etl" in platform.api.dag_ids()
+
+    path.write_text(
+        "apiVersion: mlplatform/v1\nkind: etl\nname: mended\nextract: {files: {uri: pond://raw/wine/*.csv}}\n"
+        "load: {uri: pond://mended.parquet}\n"
+    )
+    platform.stack.wait_until("the mended spec is a DAG", lambda: "mended" in platform.api.dag_ids())
+    platform.stack.wait_until("the import error has gone", lambda: not platform.api.import_errors())
