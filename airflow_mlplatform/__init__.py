@@ -44,7 +44,7 @@ PUBLIC = {
     "load_file": "specs.load",
     "registry_asset": "assets",
 }
-__all__ = ["__version__", *PUBLIC]  # noqa: PLE0604 - all of them are strings
+__all__ = ["__version__", *PUBLIC]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,7 +1,7 @@
 """A DAG bundle of specs: every YAML document becomes a DAG, every broken one an import error of its own.
 
-Airflow parses Python files, so the bundle keeps one tiny Python stub a document, in its own storage, and never writes
-into the folder of specs. A stub holds the hash of its YAML (and of the defaults above it) and is replaced only when that
+Airflow parses Python files, so the bundle keeps one tiny stub a document, in its own storage, and never writes into the
+folder of specs. A stub holds the hash of its YAML (and of the defaults above it) and is replaced only when that
 changes, for its modification time is what tells Airflow to parse again.
 """
 
@@ -25,13 +25,13 @@ from airflow_mlplatform.specs.load import DEFAULTS_FILE, Document, load_file
 
 __all__ = ["SpecBundle"]
 
-STUB = '''\
+STUB = """\
 # An airflow dag stub of {shown}; it is written by SpecBundle: edit the YAML instead.
 # {digest}
 from airflow_mlplatform.factory.build import dag_of
 
 dag = dag_of({path!r}, root={root!r}, index={index}, also_named_in={also_named_in!r})
-'''
+"""
 
 
 class SpecBundle(BaseDagBundle):
@@ -107,7 +107,7 @@ class SpecBundle(BaseDagBundle):
         return self._source.view_url_template() if self._source else super().view_url_template()
 
     def _write_stubs(self) -> None:
-        # A worker builds single DAGs only, the processor forks after this: either way it pays to have the builders here.
+        # The DAG processor forks after this: what is imported here is imported once for all stubs.
         import airflow_mlplatform.factory.build  # noqa: F401
 
         if self._stubs is None or self._stubs.specs != self.specs:

@@ -13,4 +13,4 @@ class MlplatformPlugin(AirflowPlugin):
     """Registers the extra links, so that the web server shows them for tasks of this package."""
 
     name = "mlplatform"
-    operator_extra_links = [MlflowRunLink(), ModelVersionLink(), EndpointLink()]
+    operator_extra_links = [MlflowRunLink(), ModelVersionLink(), EndpointLink()]  # noqa: RUF012 - Airflow's own

@@ -45,9 +45,7 @@ OPTIONS = {
     "mlflow_conn_id": _option("Airflow connection (type mlflow) of the tracking server.", "mlflow_default"),
     "serving_address": _option("host:port on which the local runtime serves models.", "127.0.0.1:8090"),
     "registry_poll_interval": _option("Seconds between two looks at the model registry.", "5", kind="float"),
-    "specs_folder": _option(
-        "Folder in which ``dags/mlplatform.py`` looks for specs; the dags folder if empty.", ""
-    ),
+    "specs_folder": _option("Folder in which ``dags/mlplatform.py`` looks for specs; the dags folder if empty.", ""),
 }
 
 
@@ -70,7 +68,5 @@ def get_provider_info() -> dict[str, Any]:
             "airflow_mlplatform.links.ModelVersionLink",
             "airflow_mlplatform.links.EndpointLink",
         ],
-        "config": {
-            "mlplatform": {"description": "airflow-mlplatform: specs, runtime, data pond.", "options": OPTIONS}
-        },
+        "config": {"mlplatform": {"description": "airflow-mlplatform: specs, runtime, data pond.", "options": OPTIONS}},
     }

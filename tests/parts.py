@@ -19,6 +19,8 @@ def require(present: object, how_to_get_it: str) -> None:
 
 def program(name: str, how_to_get_it: str, *places: str) -> str:
     """The path of a program on PATH or in one of the given folders."""
-    found = shutil.which(name) or next((f"{place}/{name}" for place in places if os.access(f"{place}/{name}", os.X_OK)), "")
+    found = shutil.which(name) or next(
+        (f"{place}/{name}" for place in places if os.access(f"{place}/{name}", os.X_OK)), ""
+    )
     require(found, how_to_get_it)
     return found

@@ -1,0 +1,1 @@
+"""Wire protocols of the services, blocking and async. Knows no Airflow."""

@@ -15,6 +15,8 @@ __all__ = ["Processes", "free_port", "tail"]
 
 LAST_LINES = 15
 MARK = "MLPLATFORM_STACK"
+# Airflow's process titles would overwrite the environment that others see, and the mark in it.
+KEEP_ENVIRONMENT = {"SPT_NOENV": "1"}
 
 
 def free_port() -> int:
@@ -42,9 +44,9 @@ class Processes:
         """Start a process in a session of its own."""
         self.log(name).parent.mkdir(parents=True, exist_ok=True)
         with self.log(name).open("ab") as log:
-            self._running[name] = subprocess.Popen(  # noqa: S603 - a list of words, no shell
+            self._running[name] = subprocess.Popen(
                 list(command),
-                env={**env, MARK: str(self.folder)},
+                env={**env, MARK: str(self.folder), **KEEP_ENVIRONMENT},
                 cwd=cwd,
                 stdin=subprocess.DEVNULL,
                 stdout=log,

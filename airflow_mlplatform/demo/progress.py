@@ -1,4 +1,4 @@
-"""Progress as a person would like to see it: one line a task, updated in place; plain lines where there is no terminal."""
+"""Progress as a person likes to see it: a line a task, updated in place; plain lines where there is no terminal."""
 
 from __future__ import annotations
 
@@ -45,7 +45,9 @@ class Progress:
             self._live.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._live:
             self._live.stop()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import signal
 import threading
+from functools import partial
 from importlib import resources
 from pathlib import Path
 from types import FrameType
@@ -94,7 +95,8 @@ def _run_pipelines(stack: Stack, api: AirflowApi, progress: Progress) -> dict[st
     progress.say(f"started {PIPELINES[0]}; the data it loads and the model that is registered start the rest")
     runs = {}
     for dag_id in PIPELINES:
-        runs[dag_id] = stack.wait_until(f"{dag_id} finishes", lambda name=dag_id: _watch(api, progress, name), RUN_TIMEOUT)
+        watch = partial(_watch, api, progress, dag_id)
+        runs[dag_id] = stack.wait_until(f"{dag_id} finishes", watch, RUN_TIMEOUT)
         if runs[dag_id].state == "failed":
             raise ProcessFailed(_why(stack, api, runs[dag_id]))
     return runs
@@ -133,18 +135,24 @@ def _show_result(console: Console, stack: Stack, api: AirflowApi, runs: dict[str
 
 def _predictions(data: str, endpoint: str) -> Table:
     """Ask the served model for wines from the data pond and set its answers beside the truth."""
-    import duckdb
-
-    relation = duckdb.sql("from read_parquet($file) using sample reservoir(6 rows) repeatable (7)", params={"file": data})
-    names = [name for name in relation.columns if name != "target"]
-    rows = [dict(zip(relation.columns, row, strict=True)) for row in relation.fetchall()]
-    inputs = [{name: row[name] for name in names} for row in rows]
+    rows = _sample(data)
+    inputs = [{name: value for name, value in row.items() if name != "target"} for row in rows]
     answer = httpx.post(f"{endpoint}/invocations", json={"dataframe_records": inputs}, timeout=60)
     answer.raise_for_status()
     table = Table("wine", "alcohol", "truth", "prediction", title="what the served model says")
     for number, (row, prediction) in enumerate(zip(rows, _values(answer.json()), strict=True), start=1):
         table.add_row(str(number), str(row["alcohol"]), str(row["target"]), str(prediction))
     return table
+
+
+def _sample(data: str) -> list[dict[str, Any]]:
+    import duckdb
+
+    query = f"from read_parquet($file) using sample reservoir({SAMPLES} rows) repeatable (7)"
+    with duckdb.connect() as connection:
+        result = connection.execute(query, {"file": data})
+        columns = [column[0] for column in result.description or ()]
+        return [dict(zip(columns, row, strict=True)) for row in result.fetchall()]
 
 
 def _values(answer: dict[str, Any]) -> list[Any]:

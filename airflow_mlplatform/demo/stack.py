@@ -47,6 +47,7 @@ class Stack:
         self.folder = self.folder.resolve()
         self.processes = Processes(self.folder)
         self._jwt_secret = secrets.token_urlsafe(48)
+        self._log_ports = free_port(), free_port()
 
     @property
     def specs(self) -> Path:
@@ -106,6 +107,10 @@ class Stack:
             "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps([bundle]),
             "AIRFLOW__DAG_PROCESSOR__BUNDLE_REFRESH_CHECK_INTERVAL": "1",
             "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_STORAGE_PATH": str(home / "bundles"),
+            "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(self._log_ports[0]),
+            "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(self._log_ports[1]),
+            # A supervisor that misses the end of its task notices it at the next heartbeat, 5 s later by default.
+            "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
             "AIRFLOW__SCHEDULER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "30",
             "AIRFLOW__TRIGGERER__DEFAULT_CAPACITY": "100",
             "AIRFLOW__MLPLATFORM__RUNTIME": "local",
@@ -147,7 +152,7 @@ class Stack:
         passwords.write_text(json.dumps({"admin": self.password}), "utf-8")
         log = self.processes.log("migrate")
         with log.open("wb") as output:
-            done = subprocess.run(  # noqa: S603 - a list of words, no shell
+            done = subprocess.run(
                 [sys.executable, "-m", "airflow", "db", "migrate"],
                 env=self.environment(), cwd=home, stdin=subprocess.DEVNULL, stdout=output, stderr=output, check=False,
             )  # fmt: skip

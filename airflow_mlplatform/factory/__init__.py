@@ -1,0 +1,1 @@
+"""Spec to DAG: straight-line code, one module a kind."""

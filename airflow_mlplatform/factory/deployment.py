@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from airflow.providers.standard.operators.hitl import ApprovalOperator
-from airflow.sdk import DAG, chain
+from airflow.sdk import DAG, BaseOperator, chain
 
 from airflow_mlplatform.exceptions import UnsupportedHere
 from airflow_mlplatform.factory.dag import new_dag
@@ -31,7 +31,7 @@ def build_deployment(spec: Deployment, path: Path, shown: str) -> DAG:
     with new_dag(spec, path, shown, max_active_runs=1) as dag:
         gate = ModelPromotionSensor(task_id="gate", model=spec.model, gate=spec.gate, on_refusal="skip")
         verdict = gate.output
-        tasks = [gate]
+        tasks: list[BaseOperator] = [gate]
         if spec.gate.approval:
             tasks.append(_approval(spec, spec.gate.approval))
         if spec.preflight:

@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pathspec
 
@@ -25,7 +26,7 @@ log = logging.getLogger(__name__)
 
 IGNORE_FILE = ".airflowignore"
 ENDINGS = (".yaml", ".yml")
-Ignored = tuple[tuple[Path, pathspec.PathSpec], ...]
+Ignored = tuple[tuple[Path, Any], ...]  # the second is a PathSpec, whose generic form older versions lack
 
 
 def find_specs(root: Path) -> Iterator[Path]:
@@ -59,7 +60,9 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
         with os.scandir(folder) as scan:
             return sorted(scan, key=lambda entry: entry.name)
     except PermissionError:
-        log.warning("cannot look for specs in %s: permission denied; make it readable or list it in .airflowignore", folder)
+        log.warning(
+            "cannot look for specs in %s: permission denied; make it readable or list it in .airflowignore", folder
+        )
         return []
 
 

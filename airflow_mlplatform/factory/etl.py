@@ -22,7 +22,12 @@ def build_etl(spec: Etl, path: Path, shown: str) -> DAG:
         where = {"memory": spec.defaults.resources.memory, "search_path": str(path.parent)}
         if spec.stages == "fused":
             EtlOperator(
-                task_id="etl", extract=spec.sources, transform=spec.transform, checks=spec.checks, load=spec.load, **where
+                task_id="etl",
+                extract=spec.sources,
+                transform=spec.transform,
+                checks=spec.checks,
+                load=spec.load,
+                **where,
             )
         else:
             _separate(spec, where)

@@ -34,7 +34,8 @@ def placeholder(document: Document, problems: str) -> DAG:
     dag = DAG(
         dag_id="broken-spec." + re.sub(r"[^A-Za-z0-9_.-]+", "-", place),
         description=problems.splitlines()[0],
-        doc_md="**This spec is broken and has no DAG of its own.**\n\n" + "\n".join(f"* `{p}`" for p in problems.splitlines()),
+        doc_md="**This spec is broken and has no DAG of its own.**\n\n"
+        + "\n".join(f"* `{p}`" for p in problems.splitlines()),
         schedule=None,
         tags=["broken-spec"],
     )

@@ -21,7 +21,9 @@ def effective_values(document: Document) -> Iterator[Origin]:
     spec, node = document.require(), document.node
     for location, value in _leaves(spec.model_dump(mode="json", by_alias=True), ()):
         written, found = locate(node, location, keep_last=False) if node else (None, ())
-        origin = f"{written.start_mark.name}:{written.start_mark.line + 1}" if written and found == location else "built in"
+        origin = (
+            f"{written.start_mark.name}:{written.start_mark.line + 1}" if written and found == location else "built in"
+        )
         yield show_field(location), value, origin
 
 
@@ -42,8 +44,10 @@ def as_json(document: Document, dag: DAG) -> dict[str, Any]:
         "dag_id": dag.dag_id,
         "kind": document.require().kind,
         "schedule": _schedule(document),
-        "tasks": [{"task_id": task.task_id, "operator": task.task_type, "then": sorted(task.downstream_task_ids)}
-                  for task in dag.topological_sort()],
+        "tasks": [
+            {"task_id": task.task_id, "operator": task.task_type, "then": sorted(task.downstream_task_ids)}
+            for task in dag.topological_sort()
+        ],
         "values": [dict(zip(("field", "value", "origin"), row, strict=True)) for row in effective_values(document)],
     }
 

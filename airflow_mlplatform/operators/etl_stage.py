@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -10,12 +9,14 @@ from airflow.sdk import Asset, BaseHook, BaseOperator, Context
 from pydantic import ValidationError
 
 from airflow_mlplatform.exceptions import ConfigurationError, UnsupportedHere
-from airflow_mlplatform.operators.failing_fast import failing_fast
+from airflow_mlplatform.failing_fast import failing_fast
 from airflow_mlplatform.settings import settings
 from airflow_mlplatform.specs.base import Model
 from airflow_mlplatform.specs.etl import Load
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
     from airflow_mlplatform.steps.engine import Engine
     from airflow_mlplatform.steps.login import Login
     from airflow_mlplatform.steps.publish import LoadResult
@@ -123,8 +124,8 @@ class EtlStageOperator(BaseOperator):
         container = next((step["container"] for step in transforms if step.get("container")), None)
         if container is not None and settings().runtime == "local":
             raise UnsupportedHere(
-                f"task {self.task_id}: a container transform (image {container.get('image')!r}) needs Kubernetes and the "
-                "runtime is local; set [mlplatform] runtime = kubernetes, or use sql: or python:"
+                f"task {self.task_id}: a container transform (image {container.get('image')!r}) needs Kubernetes and "
+                "the runtime is local; set [mlplatform] runtime = kubernetes, or use sql: or python:"
             )
 
     def on_kill(self) -> None:

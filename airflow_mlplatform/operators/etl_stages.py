@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
-
-from airflow.sdk import Context
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_mlplatform.operators.etl_stage import EtlStageOperator, announce, kept, own_outlets, read
 from airflow_mlplatform.specs.etl import Checks, Load, Source, Transform
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from airflow.sdk import Context
 
 __all__ = ["CheckOperator", "ExtractOperator", "LoadOperator", "TransformOperator"]
 

@@ -10,9 +10,9 @@ from airflow.sdk import BaseOperator
 from pydantic import ValidationError
 
 from airflow_mlplatform.exceptions import ConfigurationError, ServiceUnavailable, ServingFailed, UnsupportedHere
+from airflow_mlplatform.failing_fast import failing_fast
 from airflow_mlplatform.hooks.mlflow import MlflowHook
 from airflow_mlplatform.links import EndpointLink, ModelVersionLink
-from airflow_mlplatform.operators.failing_fast import failing_fast
 from airflow_mlplatform.operators.served_model import find_version, served
 from airflow_mlplatform.runtime.model_server import ModelUnfit
 from airflow_mlplatform.runtime.model_store import ModelStore
@@ -50,7 +50,8 @@ class LocalDeployOperator(BaseOperator):
     :param env_manager: where the model's packages come from: ``local`` (this Python), ``uv``, ``virtualenv`` or
         ``conda``.
     :param ready_timeout: how long a server may take to come up (default 5 minutes).
-    :param deferrable: whether to wait in the triggerer (default) or in the worker.
+    :param deferrable: whether to wait in the triggerer. Not by default: a server is up within seconds, and up to 3.3.2
+        Airflow retries a task that comes back from the triggerer before its executor has heard of the deferral.
     :raises UnsupportedHere: for another strategy.
     :returns: ``{"endpoint_url", "model", "version", "former_version"}``.
     """
@@ -68,7 +69,7 @@ class LocalDeployOperator(BaseOperator):
         mlflow_conn_id: str | None = None,
         env_manager: EnvManager = "local",
         ready_timeout: timedelta = timedelta(minutes=5),
-        deferrable: bool = True,
+        deferrable: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator
 
 from airflow_mlplatform.exceptions import ConfigurationError, ServiceRefused, ServiceUnavailable
+from airflow_mlplatform.failing_fast import failing_fast
 from airflow_mlplatform.hooks.mlflow import MlflowHook
 from airflow_mlplatform.links import ModelVersionLink
-from airflow_mlplatform.operators.failing_fast import failing_fast
 from airflow_mlplatform.operators.provenance import PREFIX, PRIVATE_TAGS, Provenance
 
 if TYPE_CHECKING:

@@ -13,10 +13,10 @@ from airflow.sdk import BaseOperator
 
 from airflow_mlplatform.clients.mlflow_operations import quoted
 from airflow_mlplatform.exceptions import ProcessFailed, ServiceError, UnsupportedHere
+from airflow_mlplatform.failing_fast import failing_fast
 from airflow_mlplatform.hooks.mlflow import MlflowHook
 from airflow_mlplatform.links import MlflowRunLink
 from airflow_mlplatform.operators.environment import kept_env, resolve_env
-from airflow_mlplatform.operators.failing_fast import failing_fast
 from airflow_mlplatform.operators.provenance import (
     CODE_VERSION,
     FINGERPRINT,

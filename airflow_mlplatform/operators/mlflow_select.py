@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from airflow.sdk import BaseOperator
 
 from airflow_mlplatform.exceptions import ConfigurationError
-from airflow_mlplatform.operators.failing_fast import failing_fast
+from airflow_mlplatform.failing_fast import failing_fast
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

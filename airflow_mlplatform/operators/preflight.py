@@ -13,9 +13,9 @@ import httpx
 from airflow.sdk import BaseOperator
 
 from airflow_mlplatform.exceptions import CheckFailed, ServingFailed
+from airflow_mlplatform.failing_fast import failing_fast
 from airflow_mlplatform.hooks.mlflow import MlflowHook
 from airflow_mlplatform.links import ModelVersionLink
-from airflow_mlplatform.operators.failing_fast import failing_fast
 from airflow_mlplatform.operators.served_model import find_version, served
 from airflow_mlplatform.runtime.model_server import ModelServer, free_port, mlflow_scoring
 from airflow_mlplatform.runtime.model_store import ModelStore

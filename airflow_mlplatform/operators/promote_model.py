@@ -5,11 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.sdk import BaseOperator
-from airflow.sdk.exceptions import AirflowFailException
 
-from airflow_mlplatform.exceptions import PromotionConflict
+from airflow_mlplatform.failing_fast import failing_fast
 from airflow_mlplatform.links import ModelVersionLink
-from airflow_mlplatform.operators.failing_fast import failing_fast
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,11 +47,8 @@ class PromoteModelOperator(BaseOperator):
         from airflow_mlplatform.promotion.verdict import decode_verdict
 
         hook = MlflowHook(self.mlflow_conn_id)
-        try:
-            with failing_fast(), hook.client() as client:
-                done = promote(client, decode_verdict(self.verdict), owner=_owner(context))
-        except PromotionConflict as error:
-            raise AirflowFailException(str(error)) from error
+        with failing_fast(), hook.client() as client:
+            done = promote(client, decode_verdict(self.verdict), owner=_owner(context))
         version = done.version
         context["ti"].xcom_push(key="model_version_url", value=hook.version_url(version))
         self.log.info("%s is the champion%s", version.uri, "" if done.moved else " already")

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
 
 from airflow_mlplatform.exceptions import ConfigurationError
-from airflow_mlplatform.specs.deployment import ModelRef  # noqa: TC001  (pydantic reads it)
+from airflow_mlplatform.specs.deployment import ModelRef
 
 __all__ = ["ComparedVersion", "Outcome", "Reason", "Verdict", "decode_verdict", "encode_verdict"]
 

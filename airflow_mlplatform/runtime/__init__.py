@@ -1,0 +1,1 @@
+"""Where a step, a project or a model server runs. Knows no Airflow."""

@@ -123,7 +123,9 @@ def application(front: Front, address: str) -> Starlette:
         yield
         stopping = True
         running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
+        (error,) = await asyncio.gather(running, return_exceptions=True)
+        if isinstance(error, Exception):
+            log.error("the front ends after an unexpected error", exc_info=error)
         await front.stop()
         await relay.close()
 

@@ -153,7 +153,7 @@ class LocalProcess:
         """
         folder.mkdir(parents=True, exist_ok=True)
         shim = [sys.executable, "-m", "airflow_mlplatform.runtime.shim", str(folder), str(cwd), *command]
-        done = subprocess.run(  # noqa: S603 - our own shim, no shell
+        done = subprocess.run(
             shim, env=dict(env), cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, check=False
         )
         process = cls.attach(folder)

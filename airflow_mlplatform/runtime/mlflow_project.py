@@ -126,8 +126,8 @@ def _commit(repository: str, version: str | None) -> str:
 
 def _remote_references(repository: str, patterns: list[str]) -> dict[str, str]:
     try:
-        answer = subprocess.run(  # noqa: S603 - git with a checked position for each argument
-            ["git", "ls-remote", "--", repository, *patterns],  # noqa: S607 - git is where PATH says
+        answer = subprocess.run(
+            ["git", "ls-remote", "--", repository, *patterns],
             env=os.environ | {"GIT_TERMINAL_PROMPT": "0"},
             stdin=subprocess.DEVNULL,
             capture_output=True,

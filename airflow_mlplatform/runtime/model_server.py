@@ -83,7 +83,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-class ModelUnfit(ServingFailed, ConfigurationError):  # noqa: N818 - named like the others of the tree
+class ModelUnfit(ServingFailed, ConfigurationError):
     """A model that cannot be served in its environment, however often it is tried."""
 
 
@@ -112,7 +112,7 @@ class ModelServer:
         env = {**serving_environment(), **invocation.env, **mark}
         try:
             with log.open("wb") as output:
-                child = subprocess.Popen(  # noqa: S603
+                child = subprocess.Popen(
                     invocation.argv,
                     env=env,
                     cwd=log.parent,

@@ -73,7 +73,7 @@ class ModelStore:
         self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._sweep()
         with tempfile.TemporaryDirectory(dir=self.path, prefix=PARTIAL, ignore_cleanup_errors=True) as partial:
-            child = subprocess.run(  # noqa: S603
+            child = subprocess.run(
                 (sys.executable, "-m", "airflow_mlplatform.runtime.model_download", model.uri, partial),
                 env={**PATIENCE, **os.environ, **environment},
                 capture_output=True,

@@ -134,7 +134,7 @@ class LocalServing:
             with self._listen() as listener, self.folder.front_log.open("ab") as log:
                 files = (listener.fileno(), lock)
                 options = ("--address", self.address, "--socket", str(files[0]), "--lock", str(lock))
-                return subprocess.Popen(  # noqa: S603
+                return subprocess.Popen(
                     [*self._program, str(self._state_dir), *options],
                     env=serving_environment() | {FRONT_MARK: str(self.folder.path)},
                     cwd=self.folder.path,

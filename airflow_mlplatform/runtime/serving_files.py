@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from airflow_mlplatform.exceptions import ConfigurationError
-from airflow_mlplatform.runtime.local import Identity  # noqa: TC001 - pydantic needs it
+from airflow_mlplatform.runtime.local import Identity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

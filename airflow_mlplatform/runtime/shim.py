@@ -59,7 +59,7 @@ def _redirect(log: Path) -> None:
 
 def _run(command: list[str], cwd: Path) -> int:
     try:
-        process = subprocess.Popen(command, cwd=cwd)  # noqa: S603 - running it is what we are for
+        process = subprocess.Popen(command, cwd=cwd)
     except OSError as error:
         sys.stderr.write(f"cannot run {command[0]} in {cwd}: {error}\n")
         sys.stderr.flush()

@@ -10,8 +10,8 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSensorTimeout, A
 from airflow.triggers.base import StartTriggerArgs
 
 from airflow_mlplatform.exceptions import ConfigurationError, ServiceRefused, ServiceUnavailable
+from airflow_mlplatform.failing_fast import failing_fast
 from airflow_mlplatform.links import ModelVersionLink
-from airflow_mlplatform.operators.failing_fast import failing_fast
 from airflow_mlplatform.promotion.waiting import (
     OnRefusal,
     PromotionEvent,

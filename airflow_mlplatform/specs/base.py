@@ -9,7 +9,18 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, Strict, StringConstraints
 from pydantic import WithJsonSchema as JsonSchema
 
-__all__ = ["Duration", "Items", "Model", "Name", "Text", "Uri", "exactly_one", "is_name", "parse_duration", "show_duration"]
+__all__ = [
+    "Duration",
+    "Items",
+    "Model",
+    "Name",
+    "Text",
+    "Uri",
+    "exactly_one",
+    "is_name",
+    "parse_duration",
+    "show_duration",
+]
 
 T = TypeVar("T")
 

@@ -54,7 +54,9 @@ def _env_kind(value: Any) -> str:
 
 
 EnvValue = Annotated[
-    Annotated[str, Tag("text")] | Annotated[SecretRef, Tag("SecretRef")] | Annotated[ConnectionRef, Tag("ConnectionRef")],
+    Annotated[str, Tag("text")]
+    | Annotated[SecretRef, Tag("SecretRef")]
+    | Annotated[ConnectionRef, Tag("ConnectionRef")],
     Discriminator(_env_kind),
 ]
 
@@ -62,9 +64,9 @@ EnvValue = Annotated[
 class Resources(Model):
     """What a task asks of the node; on this machine only the memory is heeded (by the ETL engine)."""
 
-    cpu: Annotated[int, Field(gt=0)] | Annotated[float, Field(gt=0)] | Annotated[str, Field(pattern=QUANTITY)] | None = Field(
-        default=None, description="CPUs, as in Kubernetes: 1, 0.5 or 500m."
-    )
+    cpu: (
+        Annotated[int, Field(gt=0)] | Annotated[float, Field(gt=0)] | Annotated[str, Field(pattern=QUANTITY)] | None
+    ) = Field(default=None, description="CPUs, as in Kubernetes: 1, 0.5 or 500m.")
     memory: Annotated[str, Field(pattern=QUANTITY)] | None = Field(
         default=None, description="Memory, as in Kubernetes: 512Mi, 2Gi. Request and limit are the same."
     )
@@ -74,7 +76,9 @@ class Resources(Model):
 class Defaults(Model):
     """Where and with what each task of the spec runs."""
 
-    image: Text | None = Field(default=None, description="Image of the tasks' pods; Airflow's worker image if left out.")
+    image: Text | None = Field(
+        default=None, description="Image of the tasks' pods; Airflow's worker image if left out."
+    )
     resources: Resources = Field(default=Resources(), description="CPU, memory and GPUs of each task.")
     service_account: Text | None = Field(default=None, description="Kubernetes service account of the tasks' pods.")
     env: dict[str, EnvValue] = Field(
@@ -193,7 +197,9 @@ class Head(Model):
     name: Name = Field(description="Name of the pipeline: the dag_id.")
     description: str = Field(default="", description="What it is for, in a line; shown in the list of DAGs.")
     owner: Text = Field(default="airflow", description="Who answers for it.")
-    tags: Items[Annotated[str, Field(min_length=1, max_length=100)]] = Field(default=(), description="Tags to find it by.")
+    tags: Items[Annotated[str, Field(min_length=1, max_length=100)]] = Field(
+        default=(), description="Tags to find it by."
+    )
     schedule: Schedule | None = Field(
         default=None,
         description="When it runs: cron, preset, duration, null (by hand), {assets: […]} (all changed), "

@@ -31,7 +31,7 @@ SURELY_FLAT = 2000
 Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-class Unusable(Exception):  # noqa: N818 - it carries a problem to the caller and never leaves this package
+class Unusable(Exception):
     """The file or document cannot be read any further."""
 
     def __init__(self, problem: Problem) -> None:
@@ -130,7 +130,7 @@ def compose(chunk: Chunk) -> Node:
     loader = Loader(NamedBytes(chunk.text, chunk.path))
     try:
         _check_depth(chunk)
-        node = loader.get_single_node()
+        node: Node | None = loader.get_single_node()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (chunk.line, 1)
@@ -160,8 +160,9 @@ def _check_depth(chunk: Chunk) -> None:
     depth = 0
     for event in yaml.parse(NamedBytes(text, chunk.path), Loader=Loader):
         depth += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
-        if depth > MAX_DEPTH:
-            line, column = event.start_mark.line + 1, event.start_mark.column + 1
+        mark = event.start_mark
+        if depth > MAX_DEPTH and mark:
+            line, column = mark.line + 1, mark.column + 1
             what = f"nests deeper than {MAX_DEPTH} levels"
             raise Unusable(Problem(chunk.path, line, column, "", what, "a spec is flat; simplify it"))
 
@@ -209,6 +210,6 @@ def merge(over: MappingNode, under: MappingNode) -> MappingNode:
     for key, value in over.value:
         below = lower.pop(key.value, None) if isinstance(key, ScalarNode) else None
         if below and isinstance(value, MappingNode) and isinstance(below[1], MappingNode):
-            value = merge(value, below[1])  # noqa: PLW2901
+            value = merge(value, below[1])
         pairs.append((key, value))
     return MappingNode(over.tag, pairs + list(lower.values()), over.start_mark, over.end_mark)

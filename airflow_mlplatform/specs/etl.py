@@ -77,8 +77,10 @@ class Source(Model):
         given = [key for key in ("sql", "files", "http") if getattr(self, key) is not None]
         if len(given) != 1:
             found = " and ".join(given) or "none"
-            raise ValueError(f"a source is exactly one of sql, files, http; found {found}; "
-                             "for several sources write a list, each with a name")
+            raise ValueError(
+                f"a source is exactly one of sql, files, http; found {found}; "
+                "for several sources write a list, each with a name"
+            )
         return self
 
 
@@ -108,8 +110,10 @@ class Transform(Model):
         given = [key for key in ("sql", "python", "container") if getattr(self, key) is not None]
         if len(given) != 1:
             found = " and ".join(given) or "none"
-            raise ValueError(f"a transform is exactly one of sql, python, container; found {found}; "
-                             "write each as an item of the list")
+            raise ValueError(
+                f"a transform is exactly one of sql, python, container; found {found}; "
+                "write each as an item of the list"
+            )
         return self
 
 
@@ -209,6 +213,8 @@ class Etl(Head):
             if "input" in names:
                 raise ValueError("extract: `input` is the result so far and cannot name a source; rename it")
             if not self.transform or self.transform[0].sql is None:
-                raise ValueError("extract: several sources need a first transform that joins them; "
-                                 "begin transform with - sql: select … from … join …")
+                raise ValueError(
+                    "extract: several sources need a first transform that joins them; "
+                    "begin transform with - sql: select … from … join …"
+                )
         return self

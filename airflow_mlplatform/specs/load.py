@@ -87,7 +87,9 @@ def load_document(path: Path, index: int = 0, root: Path | None = None) -> Docum
     if index < len(documents):
         return documents[index]
     shown = documents[0].shown
-    problem = Problem(shown, 1, 1, "", f"has no document {index + 1} any more", "wait for the next refresh of the folder")
+    problem = Problem(
+        shown, 1, 1, "", f"has no document {index + 1} any more", "wait for the next refresh of the folder"
+    )
     return Document(path, shown, index, 1, None, (problem,))
 
 
@@ -175,8 +177,14 @@ def _param_names(node: Node) -> list[str]:
 
 def _validate(data: Any, node: Node) -> tuple[Spec | None, list[Problem]]:
     if not isinstance(data, dict):
-        return None, [_problem(node, (), f"must be a mapping (key: value) but is {show_type(data)}",
-                               "begin with apiVersion: mlplatform/v1 and kind: …")]
+        return None, [
+            _problem(
+                node,
+                (),
+                f"must be a mapping (key: value) but is {show_type(data)}",
+                "begin with apiVersion: mlplatform/v1 and kind: …",
+            )
+        ]
     kind = data.get("kind")
     model = KINDS.get(kind) if isinstance(kind, str) else None
     if model is None:

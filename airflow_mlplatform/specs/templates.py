@@ -13,13 +13,13 @@ from airflow_mlplatform.specs.problems import did_you_mean
 __all__ = ["TemplateChecker"]
 
 # What Airflow 3 puts into a template's context (airflow.sdk.Context), and the macros of this package.
-AIRFLOW_NAMES = (
-    "asset_uri conn dag dag_run data_interval_end data_interval_start ds ds_nodash exception inlet_events inlets "
-    "logical_date macros map_index_template outlet_events outlets params partition_key prev_data_interval_end_success "
-    "prev_data_interval_start_success prev_end_date_success prev_start_date_success reason run_id start_date task "
-    "task_instance task_instance_key_str task_reschedule_count test_mode ti triggering_asset_events ts ts_nodash "
-    "ts_nodash_with_tz var"
-).split()
+AIRFLOW_NAMES = """
+    asset_uri conn dag dag_run data_interval_end data_interval_start ds ds_nodash exception inlet_events inlets
+    logical_date macros map_index_template outlet_events outlets params partition_key prev_data_interval_end_success
+    prev_data_interval_start_success prev_end_date_success prev_start_date_success reason run_id start_date task
+    task_instance task_instance_key_str task_reschedule_count test_mode ti triggering_asset_events ts ts_nodash
+    ts_nodash_with_tz var
+""".split()  # noqa: SIM905 - a word list
 KNOWN_NAMES = {*AIRFLOW_NAMES, *jinja2.defaults.DEFAULT_NAMESPACE}
 MAPPING_METHODS = {"dump", "get", "items", "keys", "values"}
 ENVIRONMENT = jinja2.Environment()  # noqa: S701 - it only parses, nothing is rendered
@@ -41,7 +41,10 @@ class TemplateChecker:
         try:
             names = TemplateNames.of(text)
         except jinja2.TemplateSyntaxError as error:
-            yield f"bad template: {error.message}", "write {{ ds }}, {{ params.name }}; see Airflow's templates reference"
+            yield (
+                f"bad template: {error.message}",
+                "write {{ ds }}, {{ params.name }}; see Airflow's templates reference",
+            )
             return
         except (jinja2.TemplateError, RecursionError) as error:
             yield f"bad template: {type(error).__name__}", "simplify it"
@@ -66,7 +69,9 @@ class TemplateNames:
 
         :raises jinja2.TemplateSyntaxError: if it is none.
         """
-        loaded, stored, params = set(), set(), set()
+        loaded: set[str] = set()
+        stored: set[str] = set()
+        params: set[str] = set()
         for node in ENVIRONMENT.parse(text).find_all((nodes.Name, nodes.Getattr)):
             if isinstance(node, nodes.Name):
                 (loaded if node.ctx == "load" else stored).add(node.name)

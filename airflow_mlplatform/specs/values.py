@@ -83,7 +83,9 @@ class Values:
         try:
             value = SCALARS[kind](self._scalars, node)
         except (ValueError, OverflowError, KeyError, yaml.YAMLError):
-            return self._add(node, location, f"{node.value[:60]!r} is no valid {kind}", "correct it, or put it in quotes")
+            return self._add(
+                node, location, f"{node.value[:60]!r} is no valid {kind}", "correct it, or put it in quotes"
+            )
         if isinstance(value, (int, float)) and abs(value) > 1e300:
             return self._add(node, location, f"{node.value[:60]!r} is out of range", "write a smaller number")
         return value

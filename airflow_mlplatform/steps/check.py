@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 
 from airflow_mlplatform.exceptions import CheckFailed
-from airflow_mlplatform.specs.etl import Checks, RowLimits, SqlCheck
 from airflow_mlplatform.steps.engine import Engine, identifier, without_semicolon
-from airflow_mlplatform.steps.workbench import Table, Workbench
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from airflow_mlplatform.specs.etl import Checks, RowLimits, SqlCheck
+    from airflow_mlplatform.steps.workbench import Table, Workbench
 
 __all__ = ["check"]
 
@@ -40,7 +43,8 @@ def _failures(checks: Checks, table: Table, engine: Engine) -> Iterator[str]:
     for wanted, run in ((checks.not_null, _not_null), (checks.unique, _unique)):
         for column in wanted:
             if column.lower() not in names:
-                yield f"{run.__name__.lstrip('_')} {column}: there is no such column; there: {', '.join(names.values())}"
+                there = ", ".join(names.values())
+                yield f"{run.__name__.lstrip('_')} {column}: there is no such column; there: {there}"
             else:
                 yield from run(column, source, engine)
     for query in checks.sql:
@@ -48,7 +52,7 @@ def _failures(checks: Checks, table: Table, engine: Engine) -> Iterator[str]:
 
 
 def _rows(limits: RowLimits, source: str, engine: Engine) -> Iterator[str]:
-    (count,) = engine.rows(f"SELECT count(*) FROM {source}")[0]  # noqa: S608 - our own query
+    (count,) = engine.rows(f"SELECT count(*) FROM {source}")[0]
     if limits.min is not None and count < limits.min:
         yield f"rows: {count}, at least {limits.min} wanted"
     if limits.max is not None and count > limits.max:
@@ -67,7 +71,7 @@ def _not_null(column: str, source: str, engine: Engine) -> Iterator[str]:
 def _unique(column: str, source: str, engine: Engine) -> Iterator[str]:
     # Grouping spills to disk; a set in memory would not.
     repeated = (
-        f"SELECT {identifier(column)} AS value, count(*) AS times FROM {source} "  # noqa: S608 - quoted
+        f"SELECT {identifier(column)} AS value, count(*) AS times FROM {source} "
         f"WHERE {identifier(column)} IS NOT NULL GROUP BY ALL HAVING times > 1"
     )
     rows = engine.rows(

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from airflow_mlplatform.exceptions import ConfigurationError
-from airflow_mlplatform.specs.etl import SqlSource
 from airflow_mlplatform.steps.postgres import read_postgres
 from airflow_mlplatform.steps.sqlite import read_sqlite
-from airflow_mlplatform.steps.workbench import Table, Workbench
+
+if TYPE_CHECKING:
+    from airflow_mlplatform.specs.etl import SqlSource
+    from airflow_mlplatform.steps.workbench import Table, Workbench
 
 __all__ = ["read_sql"]
 

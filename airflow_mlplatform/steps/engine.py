@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,8 @@ from airflow_mlplatform.exceptions import ConfigurationError, MlplatformError
 from airflow_mlplatform.steps.scratch import scratch_folder
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     import duckdb
 
 __all__ = ["Engine", "Stopped", "identifier", "literal", "memory_limit", "without_semicolon"]
@@ -185,8 +186,9 @@ class Engine:
             self._stopped = True
             self.go_on()
         except duckdb.OutOfMemoryException as error:
+            reason = str(error).partition("\n")[0]
             raise ConfigurationError(
-                f"{where}: does not fit into {self._limit // MIB} MiB even by spilling to disk: {error}; "
+                f"{where}: does not fit into {self._limit // MIB} MiB even by spilling to disk: {reason}; "
                 "raise resources.memory"
             ) from error
         except (duckdb.IOException, duckdb.InternalException, duckdb.FatalException):

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from airflow_mlplatform.specs.etl import FilesSource, Source
 from airflow_mlplatform.steps.database import read_sql
 from airflow_mlplatform.steps.engine import identifier
 from airflow_mlplatform.steps.files import read_files
 from airflow_mlplatform.steps.http import read_http
-from airflow_mlplatform.steps.workbench import Table, Workbench
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from airflow_mlplatform.steps.workbench import Table, Workbench
 
 __all__ = ["extract", "extract_all", "name_table"]
 

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from airflow_mlplatform.exceptions import ConfigurationError
-from airflow_mlplatform.specs.etl import FilesSource
 from airflow_mlplatform.steps.engine import identifier, literal
 from airflow_mlplatform.steps.formats import format_of, reading
 from airflow_mlplatform.steps.http import Request, download
-from airflow_mlplatform.steps.manifest import Manifest
 from airflow_mlplatform.steps.snapshot import Snapshot, take
 from airflow_mlplatform.steps.storage import public
 from airflow_mlplatform.steps.workbench import Table, Workbench, scan
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from airflow_mlplatform.specs.etl import FilesSource
+    from airflow_mlplatform.steps.manifest import Manifest
 
 __all__ = ["read_files"]
 
@@ -48,8 +52,7 @@ def _disk(source: FilesSource, bench: Workbench) -> str:
     if own is not None and set(own.files) == set(listing.files):
         return _own(own, snapshot, source, bench)
     kind = source.format or _kind(listing.files, source)
-    query = reading(bench.engine, snapshot.files, kind, source.columns, hive=_is_hive(listing.files))
-    return query
+    return reading(bench.engine, snapshot.files, kind, source.columns, hive=_is_hive(listing.files))
 
 
 def _own(load: Manifest, snapshot: Snapshot, source: FilesSource, bench: Workbench) -> str:
@@ -62,7 +65,6 @@ def _own(load: Manifest, snapshot: Snapshot, source: FilesSource, bench: Workben
         else identifier(name)
         for name, _ in load.columns
     )
-    bench.engine.go_on()
     return f"SELECT {names} FROM {scan([str(file) for file in snapshot.files], hive)}"
 
 

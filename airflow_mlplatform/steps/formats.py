@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 from airflow_mlplatform.exceptions import ConfigurationError
 from airflow_mlplatform.steps.engine import Engine, identifier, literal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 __all__ = ["format_of", "reading"]
 
@@ -66,7 +69,7 @@ def _compression(files: Sequence[Path]) -> str:
             found.add(MAGIC.get(stream.read(2), "none"))
     if len(found) > 1:
         raise ConfigurationError(
-            f"{files[0]} and {len(files) - 1} more: some are compressed ({', '.join(sorted(found - {'none'}))}), others "
-            "differently or not; read them as several sources"
+            f"{files[0]} and {len(files) - 1} more: some are compressed ({', '.join(sorted(found - {'none'}))}), "
+            "others differently or not; read them as several sources"
         )
     return found.pop()

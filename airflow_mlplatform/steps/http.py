@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 
@@ -18,11 +16,16 @@ from airflow_mlplatform.exceptions import (
     UnsupportedHere,
 )
 from airflow_mlplatform.specs.common import ConnectionRef, SecretRef
-from airflow_mlplatform.specs.etl import HttpSource
 from airflow_mlplatform.steps.formats import reading
-from airflow_mlplatform.steps.login import Login
 from airflow_mlplatform.steps.storage import public
 from airflow_mlplatform.steps.workbench import Table, Workbench
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from airflow_mlplatform.specs.etl import HttpSource
+    from airflow_mlplatform.steps.login import Login
 
 __all__ = ["Request", "download", "read_http"]
 

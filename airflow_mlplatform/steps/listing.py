@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from airflow_mlplatform.exceptions import ConfigurationError
 from airflow_mlplatform.steps.manifest import MANIFEST, Manifest
 from airflow_mlplatform.steps.storage import Location, s3_errors
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
 
 __all__ = ["Listing", "find"]
 
@@ -149,14 +152,13 @@ def _regex(pattern: str) -> str:
 
 def _segment(part: str) -> str:
     """Translate the wildcards of one segment."""
-    tokens = re.findall(r"\[!?\]?[^\]]*\]|.", part)
-    return "".join(_token(token) for token in tokens)
+    return "".join(_piece(piece) for piece in re.findall(r"\[!?\]?[^\]]*\]|.", part))
 
 
-def _token(token: str) -> str:
-    if token in "*?":
-        return "[^/]*" if token == "*" else "[^/]"
-    if len(token) > 1:
-        body = token[1:-1].replace("\\", r"\\")
+def _piece(piece: str) -> str:
+    if piece in ("*", "?"):
+        return "[^/]*" if piece == "*" else "[^/]"
+    if len(piece) > 1:
+        body = piece[1:-1].replace("\\", r"\\")
         return f"[^{body[1:]}]" if body.startswith("!") else f"[{body}]"
-    return re.escape(token)
+    return re.escape(piece)

@@ -25,6 +25,7 @@ class Manifest:
     :param columns: names and types, in order, partition columns included.
     :param partition_by: columns that are folders; empty too where an empty result has no folders.
     :param files: paths below the folder.
+    :param superseded: paths of former loads that may not be deleted yet; who comes next deletes them too.
     """
 
     run: str
@@ -34,6 +35,7 @@ class Manifest:
     columns: Columns
     partition_by: tuple[str, ...]
     files: tuple[str, ...]
+    superseded: tuple[str, ...] = ()
 
     def to_json(self) -> str:
         """Write it as the file's text."""
@@ -56,6 +58,7 @@ class Manifest:
                 columns=tuple((name, kind) for name, kind in raw["columns"]),
                 partition_by=tuple(raw["partition_by"]),
                 files=tuple(_inside(path) for path in raw["files"]),
+                superseded=tuple(_inside(path) for path in raw["superseded"]),
             )
         except (ValueError, KeyError, TypeError) as error:
             raise ConfigurationError(

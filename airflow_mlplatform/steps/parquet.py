@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow_mlplatform.steps.engine import Engine, identifier, literal
 from airflow_mlplatform.steps.workbench import Table, Workbench, scan
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = ["Columns", "Facts", "facts_of", "run_of", "schema_hash", "write_parquet"]
 

@@ -7,13 +7,16 @@ import os
 import re
 import shutil
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from airflow_mlplatform.exceptions import ConfigurationError
 from airflow_mlplatform.steps.engine import identifier, literal
 from airflow_mlplatform.steps.manifest import Manifest
 from airflow_mlplatform.steps.parquet import RUN_KEY, Facts
 from airflow_mlplatform.steps.workbench import Workbench, scan
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = ["PART", "Parts", "link_or_copy"]
 

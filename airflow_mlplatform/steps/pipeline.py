@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from airflow_mlplatform.exceptions import ConfigurationError
-from airflow_mlplatform.specs.etl import Checks, Load, Source, Transform
 from airflow_mlplatform.steps.check import check
 from airflow_mlplatform.steps.extract import extract_all
 from airflow_mlplatform.steps.parquet import write_parquet
 from airflow_mlplatform.steps.publish import LoadResult, publish
 from airflow_mlplatform.steps.transform import refuse_containers, transform
-from airflow_mlplatform.steps.workbench import Table, Workbench
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from airflow_mlplatform.specs.etl import Checks, Load, Source, Transform
+    from airflow_mlplatform.steps.workbench import Table, Workbench
 
 __all__ = ["Pipeline", "materialise"]
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
 from airflow_mlplatform.exceptions import ConfigurationError, ServiceRefused, ServiceUnavailable
 from airflow_mlplatform.steps.engine import identifier
-from airflow_mlplatform.steps.login import Login
 from airflow_mlplatform.steps.stream import spool
-from airflow_mlplatform.steps.workbench import Table, Workbench
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from airflow_mlplatform.steps.login import Login
+    from airflow_mlplatform.steps.workbench import Table, Workbench
 
 __all__ = ["read_postgres"]
 

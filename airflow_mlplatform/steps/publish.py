@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from airflow_mlplatform.exceptions import ConfigurationError
-from airflow_mlplatform.specs.etl import Load
 from airflow_mlplatform.steps import publish_local, publish_s3
 from airflow_mlplatform.steps.listing import read_manifest
-from airflow_mlplatform.steps.manifest import Manifest
 from airflow_mlplatform.steps.parquet import Facts, facts_of, run_of, schema_hash, write_parquet
 from airflow_mlplatform.steps.parts import Parts
 from airflow_mlplatform.steps.snapshot import take
-from airflow_mlplatform.steps.storage import Location
-from airflow_mlplatform.steps.workbench import Table, Workbench
+
+if TYPE_CHECKING:
+    from airflow_mlplatform.specs.etl import Load
+    from airflow_mlplatform.steps.manifest import Manifest
+    from airflow_mlplatform.steps.storage import Location
+    from airflow_mlplatform.steps.workbench import Table, Workbench
 
 __all__ = ["LoadResult", "publish", "published"]
 

@@ -14,16 +14,20 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from airflow_mlplatform.exceptions import ConfigurationError
 from airflow_mlplatform.steps.manifest import MANIFEST, Manifest
 from airflow_mlplatform.steps.parts import Parts, link_or_copy
 from airflow_mlplatform.steps.scratch import claim, holds
-from airflow_mlplatform.steps.storage import Location
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from airflow_mlplatform.steps.storage import Location
 
 __all__ = ["replace_file", "replace_folder", "version_of"]
 
@@ -84,7 +88,7 @@ def _replace_by_link(link: Path, target: Path, place: Location) -> None:
 def _demand_ours(place: Location) -> None:
     target = place.local
     if target.is_symlink():
-        ours = VERSION.fullmatch(os.readlink(target))
+        ours = VERSION.fullmatch(str(target.readlink()))
         if ours is not None and ours["name"] == target.name:
             return
     elif not target.exists() or (target.is_dir() and not any(target.iterdir())):
@@ -129,7 +133,7 @@ def _sweep(target: Path) -> None:
 
 
 def _shows(target: Path, folder: Path) -> bool:
-    return target.is_symlink() and os.readlink(target) == folder.name
+    return target.is_symlink() and str(target.readlink()) == folder.name
 
 
 def glob_escaped(name: str) -> str:

@@ -7,17 +7,21 @@ load. A foreign one, which lists the folder, sees both loads' files from the fir
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow_mlplatform.exceptions import ConfigurationError, ServiceUnavailable
 from airflow_mlplatform.steps.listing import read_manifest
 from airflow_mlplatform.steps.manifest import MANIFEST, Manifest
 from airflow_mlplatform.steps.parts import PART, Parts
 from airflow_mlplatform.steps.storage import Location, s3_errors
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
 
 __all__ = ["replace_file", "replace_folder"]
 
@@ -51,11 +55,11 @@ def replace_folder(place: Location, parts: Parts) -> Manifest:
     folder.mkdir()
     manifest = parts.write(folder)
     _upload(place, folder, manifest.files, parts)
-    former = _manifest(place)
+    manifest = replace(manifest, superseded=_superseded(place))
     (folder / MANIFEST).write_text(manifest.to_json())
     replace_file(place / MANIFEST, folder / MANIFEST)
     _repair(place, folder, manifest, parts)
-    _sweep(place, former, parts)
+    _sweep(place, manifest, parts)
     return manifest
 
 
@@ -108,7 +112,14 @@ def _repair(place: Location, folder: Path, manifest: Manifest, parts: Parts) -> 
     raise ServiceUnavailable(f"load {place.uri}: another try of this run keeps removing its files; a retry may help")
 
 
-def _sweep(place: Location, former: Manifest | None, parts: Parts) -> None:
+def _superseded(place: Location) -> tuple[str, ...]:
+    """List what the load before left, and what it had no time to delete itself."""
+    former = _manifest(place)
+    there = _objects(place)
+    return tuple(name for name in (*former.files, *former.superseded) if name in there) if former else ()
+
+
+def _sweep(place: Location, manifest: Manifest, parts: Parts) -> None:
     """Remove the former load, own former tries that died, and what others abandoned long ago."""
     now = datetime.now(UTC)
     current = _manifest(place)
@@ -119,7 +130,7 @@ def _sweep(place: Location, former: Manifest | None, parts: Parts) -> None:
             match = PART.fullmatch(name.rpartition("/")[2])
             if match is None or name in current.files:
                 continue
-            superseded = former is not None and name in former.files
             ours = match["run"] == parts.run_mark and (current.load == parts.load or match["load"] == parts.load)
-            if superseded or ours or now - info.mtime > ABANDONED:
-                place.filesystem.delete_file(f"{place.path}/{name}")
+            if name in manifest.superseded or ours or now - info.mtime > ABANDONED:
+                with suppress(FileNotFoundError):  # another load was faster
+                    place.filesystem.delete_file(f"{place.path}/{name}")

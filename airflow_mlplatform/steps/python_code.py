@@ -9,15 +9,17 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow_mlplatform.exceptions import ConfigurationError
 from airflow_mlplatform.steps.stream import spool
-from airflow_mlplatform.steps.workbench import Table, Workbench
+
+if TYPE_CHECKING:
+    from airflow_mlplatform.steps.workbench import Table, Workbench
 
 __all__ = ["beside", "run_python"]
 
-BATCH = 65_536
+BATCH = 8_192
 WANTED = "return a pyarrow Table, RecordBatchReader or RecordBatch, a data frame, or an iterable of RecordBatches"
 
 
@@ -31,8 +33,8 @@ def run_python(target: str, table: Table, bench: Workbench, where: str) -> Table
     with beside(bench.search_path):
         function = _find(target, bench.search_path, where)
         with bench.engine.explaining(where):
-            cursor = bench.engine.cursor().execute(table.query)
-            data = cursor.to_arrow_reader(BATCH) if _wants_reader(function) else cursor.to_arrow_table()
+            relation = bench.engine.cursor().sql(table.query)
+            data = relation.to_arrow_reader(BATCH) if _wants_reader(function) else relation.to_arrow_table()
         schema, batches = _batches(function(data), where)
         return spool(schema, batches, bench, where)
 
@@ -101,7 +103,7 @@ def _batches(result: Any, where: str) -> tuple[Any, Iterable[Any]]:
     first = next(batches, None)
     if first is None:
         raise ConfigurationError(
-            f"{where}: gave no batch, so its columns are not known; give one with no rows: schema.empty_table().to_batches()"
+            f"{where}: gave no batch, so its columns are not known; return schema.empty_table() instead"
         )
     return first.schema, chain([first], batches)
 

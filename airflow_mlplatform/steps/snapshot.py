@@ -21,7 +21,7 @@ CHUNK = 8 * 2**20
 DOWNLOADS = 4
 
 
-class Changed(Exception):  # noqa: N818
+class Changed(Exception):
     """The files were replaced while they were being pinned."""
 
 

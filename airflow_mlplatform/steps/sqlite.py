@@ -7,17 +7,20 @@ breaks where a column begins with nulls, or mixes whole numbers and fractions. H
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from airflow_mlplatform.exceptions import ConfigurationError, ServiceUnavailable
 from airflow_mlplatform.steps.engine import identifier
-from airflow_mlplatform.steps.login import Login
 from airflow_mlplatform.steps.stream import spool
-from airflow_mlplatform.steps.workbench import Table, Workbench
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from airflow_mlplatform.steps.login import Login
+    from airflow_mlplatform.steps.workbench import Table, Workbench
 
 __all__ = ["read_sqlite"]
 
@@ -43,7 +46,7 @@ def read_sqlite(query: str, login: Login, bench: Workbench) -> Table:
         arrow = {"INTEGER": pa.int64(), "REAL": pa.float64(), "TEXT": pa.string(), "BLOB": pa.binary()}
         schema = pa.schema([(name, arrow[kind]) for name, kind in columns])
         casts = ", ".join(f"CAST({identifier(name)} AS {kind})" for name, kind in columns)
-        cursor = connection.execute(f"SELECT {casts} FROM temp.mlplatform_source")  # noqa: S608 - quoted above
+        cursor = connection.execute(f"SELECT {casts} FROM temp.mlplatform_source")
         return spool(schema, _batches(cursor, schema), bench, where)
 
 
@@ -84,7 +87,7 @@ def _column_types(connection: sqlite3.Connection, query: str) -> list[tuple[str,
     declared = {row[1]: row[2] for row in connection.execute("PRAGMA temp.table_info(mlplatform_source)")}
     kinds = ("integer", "real", "text", "blob")
     counts = ", ".join(f"max(typeof({identifier(name)}) = '{kind}')" for name in declared for kind in kinds)
-    row = connection.execute(f"SELECT {counts} FROM temp.mlplatform_source").fetchone()  # noqa: S608 - quoted above
+    row = connection.execute(f"SELECT {counts} FROM temp.mlplatform_source").fetchone()
     found = [{kind for kind, seen in zip(kinds, row[i : i + 4], strict=True) if seen} for i in range(0, len(row), 4)]
     return [(name, _kind(seen, declared[name])) for name, seen in zip(declared, found, strict=True)]
 

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from airflow_mlplatform.exceptions import ConfigurationError
-from airflow_mlplatform.specs.etl import Load
 from airflow_mlplatform.steps import publish_local, publish_s3
 from airflow_mlplatform.steps.parquet import facts_of, write_parquet
 from airflow_mlplatform.steps.publish import LoadResult, publish, published
 from airflow_mlplatform.steps.snapshot import take
 from airflow_mlplatform.steps.storage import Location, s3_errors
 from airflow_mlplatform.steps.workbench import Table, Workbench
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from airflow_mlplatform.specs.etl import Load
 
 __all__ = ["Staging", "load_staged"]
 

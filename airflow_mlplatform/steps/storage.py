@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from airflow_mlplatform.exceptions import ConfigurationError, ServiceRefused, ServiceUnavailable
 from airflow_mlplatform.steps.login import Login, Logins, no_logins
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = ["Location", "S3Options", "Storage", "public", "s3_errors"]
 
@@ -163,7 +165,7 @@ class Storage:
         if scheme == "pond":
             return self._in_pond(uri, rest)
         if scheme == "file":
-            return self._absolute(unquote(rest.removeprefix("localhost/")), uri)
+            return self._absolute(unquote(rest.removeprefix("localhost")), uri)
         if scheme in ("s3", "http", "https"):
             return uri
         if scheme:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow_mlplatform.steps.parquet import write_parquet
-from airflow_mlplatform.steps.workbench import Table, Workbench
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from airflow_mlplatform.steps.workbench import Table, Workbench
 
 __all__ = ["spool"]
 

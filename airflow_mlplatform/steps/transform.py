@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from airflow_mlplatform.exceptions import ConfigurationError, UnsupportedHere
-from airflow_mlplatform.specs.etl import Transform
 from airflow_mlplatform.steps.engine import without_semicolon
 from airflow_mlplatform.steps.python_code import run_python
 from airflow_mlplatform.steps.workbench import Table, Workbench
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from airflow_mlplatform.specs.etl import Transform
 
 __all__ = ["refuse_containers", "transform"]
 
@@ -21,8 +25,8 @@ def refuse_containers(transforms: Iterable[Transform]) -> None:
     for number, step in enumerate(transforms, 1):
         if step.container is not None:
             raise UnsupportedHere(
-                f"transform {number}: a container (image {step.container.image!r}) needs Kubernetes and this runs on the "
-                "local runtime; set [mlplatform] runtime = kubernetes, or use sql: or python:"
+                f"transform {number}: a container (image {step.container.image!r}) needs Kubernetes and this runs on "
+                "the local runtime; set [mlplatform] runtime = kubernetes, or use sql: or python:"
             )
 
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-from airflow_mlplatform.steps.engine import Engine
 from airflow_mlplatform.steps.storage import Storage
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from airflow_mlplatform.steps.engine import Engine
 
 __all__ = ["Run", "Table", "Workbench", "scan"]
 

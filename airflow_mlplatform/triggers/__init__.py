@@ -1,0 +1,1 @@
+"""The waiting half of operators and sensors, and the watchers of events."""

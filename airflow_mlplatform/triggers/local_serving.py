@@ -39,7 +39,7 @@ class LocalServingTrigger(BaseTrigger):
         deadline: float,
         poll_interval: float = 0.5,
     ) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.state_dir = state_dir
         self.address = address
         self.endpoint = endpoint
@@ -60,7 +60,7 @@ class LocalServingTrigger(BaseTrigger):
                 outcome = Outcome(result="lost", message=f"nothing was decided in time; see {serving.folder.path}")
                 break
             await asyncio.sleep(self.poll_interval)
-        yield TriggerEvent(outcome.model_dump())  # type: ignore[no-untyped-call]
+        yield TriggerEvent(outcome.model_dump())
 
 
 def read_event(event: Any) -> Outcome:

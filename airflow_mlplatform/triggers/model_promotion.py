@@ -61,7 +61,7 @@ class ModelPromotionTrigger(BaseTrigger):
         deadline: float | None = None,
         grace: float = 0.0,
     ) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.model = model
         self.gate = gate
         self.on_refusal: OnRefusal = on_refusal
@@ -82,7 +82,7 @@ class ModelPromotionTrigger(BaseTrigger):
             event = await self._wait()
         except (ConfigurationError, ServiceRefused) as error:
             event = PromotionEvent(ending="error", message=str(error))
-        yield TriggerEvent(encode_event(event))  # type: ignore[no-untyped-call]
+        yield TriggerEvent(encode_event(event))
 
     async def _wait(self) -> PromotionEvent:
         hook = MlflowHook(self.mlflow_conn_id)

@@ -127,7 +127,7 @@ class RegistryAliasTrigger(BaseEventTrigger):
     def __init__(
         self, model: str, alias: str, mlflow_conn_id: str | None = None, poll_interval: float | None = None
     ) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.model = model
         self.alias = alias
         self.mlflow_conn_id = mlflow_conn_id
@@ -160,7 +160,7 @@ class RegistryAliasTrigger(BaseEventTrigger):
             look.cursor = cursor
             if look.bearer != NOBODY:
                 payload = {"model": self.model, "alias": self.alias, **look.bearer}
-                yield TriggerEvent({**payload, "former": former["version"] or None})  # type: ignore[no-untyped-call]
+                yield TriggerEvent({**payload, "former": former["version"] or None})
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Do the same where the triggerer offers no shared streams; what was fired is noted at the next look."""

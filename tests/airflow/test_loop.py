@@ -1,4 +1,4 @@
-"""The wine specs in a real Airflow: data starts trainings, the registry starts deployments, and only the better is served."""
+"""The wine specs in a real Airflow: data starts trainings, the registry starts deployments, the better is served."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ from tests.airflow.conftest import WINE, Platform
 
 @pytest.fixture(scope="module", autouse=True)
 def specs(platform: Platform) -> None:
-    """The wine specs, with two trainings instead of six, which at first see two of the thirteen measurements."""
+    """The wine specs, with two trainings instead of six, which at first see six of the thirteen measurements."""
     for name in ("defaults", "etl", "deployment"):
         platform.write_spec(f"wine/{name}.yaml", (WINE / f"{name}.yaml").read_text("utf-8"))
     training = (WINE / "training.yaml").read_text("utf-8")
-    training = training.replace("default: 13", "default: 2").replace("[0.001, 0.01, 0.1, 1.0, 10.0, 100.0]", "[0.01, 1.0]")
+    training = training.replace("default: 13", "default: 6").replace(
+        "[0.001, 0.01, 0.1, 1.0, 10.0, 100.0]", "[0.01, 1.0]"
+    )
     shutil.copytree(WINE / "project", platform.stack.specs / "wine" / "project")
     platform.write_spec("wine/training.yaml", training)
     wanted = {"wine-etl", "wine-training", "wine-deployment"}
@@ -69,13 +71,15 @@ def test_the_asset_event_carries_what_was_loaded(platform: Platform) -> None:
 
 def test_the_model_version_tells_where_it_comes_from(platform: Platform) -> None:
     answer = httpx.get(
-        f"{platform.stack.mlflow_url}/api/2.0/mlflow/model-versions/get", params={"name": "wine", "version": "1"}, timeout=30
+        f"{platform.stack.mlflow_url}/api/2.0/mlflow/model-versions/get",
+        params={"name": "wine", "version": "1"},
+        timeout=30,
     )
     tags = {tag["key"]: tag["value"] for tag in answer.json()["model_version"]["tags"]}
     assert tags["mlplatform.data.asset"].rstrip("/") == "pond://wine"
     assert tags["mlplatform.data.uri"].endswith(".parquet")
     assert tags["mlplatform.airflow.dag_id"] == "wine-training"
-    assert tags["mlplatform.code.version"]
+    assert tags["mlplatform.code_version"]
 
 
 def test_a_better_model_is_promoted_and_served_by_itself(platform: Platform) -> None:

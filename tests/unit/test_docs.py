@@ -18,7 +18,9 @@ from airflow_mlplatform.specs.load import load_text
 from airflow_mlplatform.specs.schema import json_schema
 
 REPOSITORY = Path(__file__).parents[2]
-PAGES = sorted([*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").rglob("*.md"), *(REPOSITORY / "dag_specs").rglob("*.md")])
+PAGES = sorted(
+    [*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").rglob("*.md"), *(REPOSITORY / "dag_specs").rglob("*.md")]
+)
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
@@ -82,7 +84,9 @@ def test_links_in_the_documentation_lead_somewhere(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
 def test_paths_named_in_the_documentation_exist(page: Path) -> None:
-    named = re.findall(r"`((?:airflow_mlplatform|tests|docs|dags|dag_specs|benchmarks)/[\w./-]+\.\w+)`", page.read_text("utf-8"))
+    named = re.findall(
+        r"`((?:airflow_mlplatform|tests|docs|dags|dag_specs|benchmarks)/[\w./-]+\.\w+)`", page.read_text("utf-8")
+    )
     assert [path for path in named if not (REPOSITORY / path).exists()] == []
 
 

@@ -1,0 +1,1 @@
+"""Python transforms of the orders pipeline."""

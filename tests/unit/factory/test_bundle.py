@@ -101,7 +101,10 @@ def test_each_broken_document_is_an_import_error_of_its_own(root: Path) -> None:
     assert dags == {"a", "b"}
     assert set(errors) == {"a.yaml.2.py", "a.yaml.3.py"}
     assert "a.yaml:13:1: is no valid YAML" in errors["a.yaml.2.py"]
-    assert "a.yaml:22:30 select.best: the text 'mim' is not one of min, max; did you mean \"min\"?" in errors["a.yaml.3.py"]
+    assert (
+        "a.yaml:22:30 select.best: the text 'mim' is not one of min, max; did you mean \"min\"?"
+        in errors["a.yaml.3.py"]
+    )
     assert "select: {metric: rmse, best: mim}" in errors["a.yaml.3.py"], "the traceback shows the YAML line"
 
 

@@ -31,7 +31,7 @@ def test_the_placeholder_fails_with_the_problems_when_it_is_run(root: Path) -> N
     from airflow.sdk.exceptions import AirflowFailException
 
     (task,) = load_dags(root)["broken-spec.broken.yaml"].tasks
-    with pytest.raises(AirflowFailException, match="select.best"):
+    with pytest.raises(AirflowFailException, match=r"select\.best"):
         task.execute({})
 
 

@@ -38,54 +38,147 @@ REFUSED = [
     (ETL, "owner: data-team", "owner: 7", "5:8 owner: must be text but is the number 7; put it in quotes"),
     (ETL, "owner: data-team", "owner: no", "5:8 owner: must be text but is false (true or false); put it in quotes"),
     (ETL, "apiVersion: mlplatform/v1\n", "", "1:1 apiVersion: missing; add it: Version of the spec language."),
-    (ETL, "apiVersion: mlplatform/v1", "apiVersion: mlplatform/v2",
-     "1:13 apiVersion: the text 'mlplatform/v2' is not one of mlplatform/v1; did you mean \"mlplatform/v1\"?"),
-    (ETL, "kind: etl", "kind: elt", "2:7 kind: the text 'elt' is not one of etl, training, deployment; "
-     'did you mean "etl"?'),
+    (
+        ETL,
+        "apiVersion: mlplatform/v1",
+        "apiVersion: mlplatform/v2",
+        "1:13 apiVersion: the text 'mlplatform/v2' is not one of mlplatform/v1; did you mean \"mlplatform/v1\"?",
+    ),
+    (
+        ETL,
+        "kind: etl",
+        "kind: elt",
+        "2:7 kind: the text 'elt' is not one of etl, training, deployment; did you mean \"etl\"?",
+    ),
     (ETL, "owner: data-team", "owner: a\nowner: b", "6:1 owner: stands twice, first in line 5; keep one of the two"),
-    (ETL, "0 2 * * *", "0 25 * * *", "7:11 schedule: '0 25 * * *' is no schedule; write a cron expression of five "
-     "fields (0 6 * * *), a preset (@daily) or a duration (6h)"),
-    (ETL, "0 2 * * *", "@dayly", "7:11 schedule: '@dayly' is no preset; write one of @once, @continuous, @hourly, "
-     "@daily, @weekly, @monthly, @quarterly, @yearly"),
-    (ETL, "delay: 5m", "delay: 5 minutes", "10:28 retries.delay: '5 minutes' is no duration; write a number and a "
-     "unit: 90s, 10m, 6h, 7d or 2w"),
-    (ETL, "{{ ds }}' limit", "{{ ds ' limit", "21:36 extract[0].sql.query: bad template: unexpected char \"'\" at 40; "
-     "write {{ ds }}, {{ params.name }}; see Airflow's templates reference"),
-    (ETL, "{{ ds }}' limit", "{{ dss }}' limit", "21:36 extract[0].sql.query: the template variable 'dss' is unknown; "
-     'did you mean "ds"?'),
+    (
+        ETL,
+        "0 2 * * *",
+        "0 25 * * *",
+        "7:11 schedule: '0 25 * * *' is no schedule; write a cron expression of five "
+        "fields (0 6 * * *), a preset (@daily) or a duration (6h)",
+    ),
+    (
+        ETL,
+        "0 2 * * *",
+        "@dayly",
+        "7:11 schedule: '@dayly' is no preset; write one of @once, @continuous, @hourly, "
+        "@daily, @weekly, @monthly, @quarterly, @yearly",
+    ),
+    (
+        ETL,
+        "delay: 5m",
+        "delay: 5 minutes",
+        "10:28 retries.delay: '5 minutes' is no duration; write a number and a unit: 90s, 10m, 6h, 7d or 2w",
+    ),
+    (
+        ETL,
+        "{{ ds }}' limit",
+        "{{ ds ' limit",
+        '21:36 extract[0].sql.query: bad template: unexpected char "\'" at 40; '
+        "write {{ ds }}, {{ params.name }}; see Airflow's templates reference",
+    ),
+    (
+        ETL,
+        "{{ ds }}' limit",
+        "{{ dss }}' limit",
+        "21:36 extract[0].sql.query: the template variable 'dss' is unknown; did you mean \"ds\"?",
+    ),
     (ETL, "params.rows", "params.row", '21:36 extract[0].sql.query: params.row is not declared; did you mean "rows"?'),
-    (ETL, "  - name: orders\n    sql", "  - sql", "19:1 extract: several sources need a name each, their table names; "
-     "add name: …"),
-    (ETL, "  - sql: select orders.*, customers.country from orders join customers using (id)\n", "",
-     "19:1 extract: several sources need a first transform that joins them; begin transform with - sql: select … from "
-     "… join …"),
-    (ETL, "default: 1000", "default: 0", "12:16 params.rows: the default does not fit: 0 is less than the minimum of 1; "
-     "change default or the limits"),
+    (
+        ETL,
+        "  - name: orders\n    sql",
+        "  - sql",
+        "19:1 extract: several sources need a name each, their table names; add name: …",
+    ),
+    (
+        ETL,
+        "  - sql: select orders.*, customers.country from orders join customers using (id)\n",
+        "",
+        "19:1 extract: several sources need a first transform that joins them; begin transform with - sql: select … from "
+        "… join …",
+    ),
+    (
+        ETL,
+        "default: 1000",
+        "default: 0",
+        "12:16 params.rows: the default does not fit: 0 is less than the minimum of 1; change default or the limits",
+    ),
     (ETL, "min: 1, max: 100000", "min: 2, max: 1", "31:9 checks.rows: min 2 is above max 1; swap them"),
-    (ETL, "s3://pond/orders/{{ ds }}\"", "s3://pond/orders/{{ ds }}.parquet\"", "35:7 load: partition_by writes several "
-     "files but uri is one .parquet file; name a folder"),
-    (ETL, "stages: separate", "stages: !!python/object:os.system x", "36:9 stages: the tag "
-     "!!python/object:os.system is not allowed; write plain values: text, numbers, lists, mappings"),
-    (ETL, "start: 2026-01-01", "start: 2026-02-31", "8:8 start: '2026-02-31' is no valid timestamp; correct it, or put "
-     "it in quotes"),
-    (TRAINING, "matrix: {alpha: [0.1, 0.5, 1.0], depth: [2, 4]}\n", "", "8:1 select: chooses among the runs of a matrix "
-     "and there is none; add matrix or drop select"),
-    (TRAINING, "best: min", "best: mim", "9:30 select.best: the text 'mim' is not one of min, max; did you mean \"min\"?"),
+    (
+        ETL,
+        's3://pond/orders/{{ ds }}"',
+        's3://pond/orders/{{ ds }}.parquet"',
+        "35:7 load: partition_by writes several files but uri is one .parquet file; name a folder",
+    ),
+    (
+        ETL,
+        "stages: separate",
+        "stages: !!python/object:os.system x",
+        "36:9 stages: the tag "
+        "!!python/object:os.system is not allowed; write plain values: text, numbers, lists, mappings",
+    ),
+    (
+        ETL,
+        "start: 2026-01-01",
+        "start: 2026-02-31",
+        "8:8 start: '2026-02-31' is no valid timestamp; correct it, or put it in quotes",
+    ),
+    (
+        TRAINING,
+        "matrix: {alpha: [0.1, 0.5, 1.0], depth: [2, 4]}\n",
+        "",
+        "8:1 select: chooses among the runs of a matrix and there is none; add matrix or drop select",
+    ),
+    (
+        TRAINING,
+        "best: min",
+        "best: mim",
+        "9:30 select.best: the text 'mim' is not one of min, max; did you mean \"min\"?",
+    ),
     (TRAINING, "{seed: 1}", "{alpha: 1}", "8:1 matrix: 'alpha' stands in project.parameters too; keep one of them"),
-    (TRAINING, "{assets: [s3://pond/orders]}", "{asets: [s3://pond/orders]}",
-     '4:12 schedule.asets: unknown key; did you mean "assets"?'),
-    (DEPLOYMENT, "[5, 25, 50, 100]", "[5, 50, 25, 100]", "14:3 rollout.steps: [5, 50, 25, 100] does not ascend to 100; "
-     "write them like [5, 25, 50, 100]"),
-    (DEPLOYMENT, "[5, 25, 50, 100]", "[5, 25]", "14:3 rollout.steps: [5, 25] does not ascend to 100; write them like "
-     "[5, 25, 50, 100]"),
-    (DEPLOYMENT, "strategy: canary", "strategy: shadow", "14:3 rollout.steps: belong to strategy canary, not shadow; "
-     "drop them or change strategy"),
-    (DEPLOYMENT, ", best: min}", "}", "7:13 gate.metrics[0]: beats_champion_by needs to know which way is better; add "
-     "best: min or best: max"),
-    (DEPLOYMENT, "champion: champion}", "champion: challenger}", "5:8 model: candidate and champion are both "
-     "'challenger'; give them different aliases"),
-    (DEPLOYMENT, "name: shop, namespace", "name: Shop_1, namespace", "11:17 serving.name: the text 'Shop_1' does not "
-     "match ^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$; change it"),
+    (
+        TRAINING,
+        "{assets: [s3://pond/orders]}",
+        "{asets: [s3://pond/orders]}",
+        '4:12 schedule.asets: unknown key; did you mean "assets"?',
+    ),
+    (
+        DEPLOYMENT,
+        "[5, 25, 50, 100]",
+        "[5, 50, 25, 100]",
+        "14:3 rollout.steps: [5, 50, 25, 100] does not ascend to 100; write them like [5, 25, 50, 100]",
+    ),
+    (
+        DEPLOYMENT,
+        "[5, 25, 50, 100]",
+        "[5, 25]",
+        "14:3 rollout.steps: [5, 25] does not ascend to 100; write them like [5, 25, 50, 100]",
+    ),
+    (
+        DEPLOYMENT,
+        "strategy: canary",
+        "strategy: shadow",
+        "14:3 rollout.steps: belong to strategy canary, not shadow; drop them or change strategy",
+    ),
+    (
+        DEPLOYMENT,
+        ", best: min}",
+        "}",
+        "7:13 gate.metrics[0]: beats_champion_by needs to know which way is better; add best: min or best: max",
+    ),
+    (
+        DEPLOYMENT,
+        "champion: champion}",
+        "champion: challenger}",
+        "5:8 model: candidate and champion are both 'challenger'; give them different aliases",
+    ),
+    (
+        DEPLOYMENT,
+        "name: shop, namespace",
+        "name: Shop_1, namespace",
+        "11:17 serving.name: the text 'Shop_1' does not match ^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$; change it",
+    ),
 ]
 
 
@@ -134,7 +227,7 @@ def test_bytes_that_are_not_utf_8() -> None:
 
 def test_anchors_and_merge_keys_work() -> None:
     text = TRAINING.replace("select:", "x: &m {metric: rmse}\nselect:")
-    assert problems(text) == ['a.yaml:9:1 x: unknown key; known here: ' + problems(text)[0].split("known here: ")[1]]
+    assert problems(text) == ["a.yaml:9:1 x: unknown key; known here: " + problems(text)[0].split("known here: ")[1]]
     merged = ETL.replace("checks:", "checks: &c", 1)
     assert problems(merged) == []
     inherited = DEPLOYMENT.replace("metrics: [{name: rmse,", "metrics: [{<<: {name: rmse},")

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from airflow.sdk.exceptions import AirflowFailException
 
-from airflow_mlplatform.exceptions import CheckFailed, ConfigurationError, ServiceRefused
+from airflow_mlplatform.exceptions import CheckFailed, ConfigurationError, PromotionConflict, ServiceRefused
 
 __all__ = ["failing_fast"]
 
@@ -16,9 +16,10 @@ __all__ = ["failing_fast"]
 def failing_fast() -> Iterator[None]:
     """Turn lasting mistakes into :class:`AirflowFailException`, which Airflow does not retry; let outages pass.
 
-    :raises AirflowFailException: for a configuration mistake, a refused request or data that failed its checks.
+    :raises AirflowFailException: for a configuration mistake, a refused request, data that failed its checks, or a
+        champion that changed meanwhile.
     """
     try:
         yield
-    except (ConfigurationError, ServiceRefused, CheckFailed) as error:
+    except (ConfigurationError, ServiceRefused, CheckFailed, PromotionConflict) as error:
         raise AirflowFailException(str(error)) from error
