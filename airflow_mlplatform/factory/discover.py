@@ -41,7 +41,7 @@ def _find(folder: Path, root: Path, ignored: Ignored) -> Iterator[Path]:
         return
     if IGNORE_FILE in names:
         lines = (folder / IGNORE_FILE).read_text("utf-8", errors="replace").splitlines()
-        ignored = (*ignored, (folder, pathspec.PathSpec.from_lines("gitignore", lines)))
+        ignored = (*ignored, (folder, pathspec.GitIgnoreSpec.from_lines(lines)))
     for entry in entries:
         path = folder / entry.name
         if entry.name.startswith(".") or entry.name == "__pycache__" or _is_ignored(path, entry.is_dir(), ignored):

@@ -19,7 +19,7 @@ __all__ = ["build_etl"]
 def build_etl(spec: Etl, path: Path, shown: str) -> DAG:
     """Build the DAG of an ETL spec."""
     with new_dag(spec, path, shown) as dag:
-        where = {"memory": spec.defaults.resources.memory, "search_path": str(path.parent)}
+        where = {"memory": spec.defaults.resources.memory, "search_path": str(path.parent), "env": spec.defaults.env}
         if spec.stages == "fused":
             EtlOperator(
                 task_id="etl",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from airflow.sdk import BaseHook
@@ -11,7 +13,7 @@ from airflow_mlplatform.exceptions import ConfigurationError, UnsupportedHere
 from airflow_mlplatform.settings import settings
 from airflow_mlplatform.specs.common import ConnectionRef, EnvValue, SecretRef
 
-__all__ = ["kept_env", "resolve_env"]
+__all__ = ["kept_env", "resolve_env", "variables"]
 
 
 def kept_env(env: Mapping[str, EnvValue | Mapping[str, str]] | None) -> dict[str, Any]:
@@ -51,3 +53,18 @@ def resolve_env(kept: Mapping[str, Any]) -> dict[str, str]:
                 )
             resolved[name] = password
     return resolved
+
+
+@contextmanager
+def variables(values: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables of this process for a while."""
+    former = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in former.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

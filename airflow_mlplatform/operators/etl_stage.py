@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from airflow_mlplatform.exceptions import ConfigurationError, UnsupportedHere
 from airflow_mlplatform.failing_fast import failing_fast
+from airflow_mlplatform.operators.environment import kept_env, resolve_env, variables
 from airflow_mlplatform.settings import settings
 from airflow_mlplatform.specs.base import Model
 from airflow_mlplatform.specs.etl import Load
@@ -17,6 +18,7 @@ from airflow_mlplatform.specs.etl import Load
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from airflow_mlplatform.specs.common import EnvValue
     from airflow_mlplatform.steps.engine import Engine
     from airflow_mlplatform.steps.login import Login
     from airflow_mlplatform.steps.publish import LoadResult
@@ -74,12 +76,21 @@ class EtlStageOperator(BaseOperator):
     :param memory: memory that the task may use (``512Mi``, ``2Gi``); the engine spills to disk beyond its share.
         ``None``: what the machine or container has.
     :param search_path: folder of the spec, in which Python transforms and relative paths are found.
+    :param env: environment variables of the steps: text, or ``{"connection": id}`` (its password).
     """
 
-    def __init__(self, *, memory: str | None = None, search_path: str | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        memory: str | None = None,
+        search_path: str | None = None,
+        env: Mapping[str, EnvValue | Mapping[str, str]] | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.memory = memory
         self.search_path = search_path
+        self.env = kept_env(env)
         self._engine: Engine | None = None
 
     @contextmanager
@@ -89,7 +100,7 @@ class EtlStageOperator(BaseOperator):
         from airflow_mlplatform.steps.storage import Storage
         from airflow_mlplatform.steps.workbench import Run, Workbench
 
-        with failing_fast(), Engine(self.memory) as engine:
+        with failing_fast(), variables(resolve_env(self.env)), Engine(self.memory) as engine:
             self._engine = engine
             storage = Storage(settings().pond, login_of, settings().s3_conn_id, self.search_path)
             yield Workbench(engine, storage, Run(self.dag_id, context["run_id"]), self.search_path)

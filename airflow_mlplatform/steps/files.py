@@ -50,12 +50,12 @@ def _disk(source: FilesSource, bench: Workbench) -> str:
     listing = snapshot.listing
     own = listing.manifests.get("")
     if own is not None and set(own.files) == set(listing.files):
-        return _own(own, snapshot, source, bench)
+        return _own(own, snapshot, source)
     kind = source.format or _kind(listing.files, source)
     return reading(bench.engine, snapshot.files, kind, source.columns, hive=_is_hive(listing.files))
 
 
-def _own(load: Manifest, snapshot: Snapshot, source: FilesSource, bench: Workbench) -> str:
+def _own(load: Manifest, snapshot: Snapshot, source: FilesSource) -> str:
     """Read a load of this package: columns in the order and of the types that were loaded."""
     types = {name: kind for name, kind in load.columns if name in load.partition_by}
     hive = f"hive_partitioning = true, hive_types = {literal(types)}" if types else "hive_partitioning = false"

@@ -37,13 +37,15 @@ def find(location: Location) -> Listing:
     """List the files that a location names; loads of this package by their manifests.
 
     :raises ConfigurationError: if there are none.
+    :raises FileNotFoundError: if files went while they were being listed.
     """
     base, pattern = _split(location)
     if not pattern:
         return _one(location) or _folder(location)
-    names = list(_walk(base, deep="/" in pattern or "**" in pattern))
+    deep = "/" in pattern or "**" in pattern
+    names = _names(base, deep=deep)
     matches = re.compile(_regex(pattern)).fullmatch
-    manifests = _manifests(base, names)
+    manifests = _manifests(base, names, deep=deep)
     kept = [name for name in names if matches(name) and not name.endswith(MANIFEST)]
     return _nonempty(Listing(base, _visible(kept, manifests), manifests), location)
 
@@ -73,8 +75,8 @@ def _one(location: Location) -> Listing | None:
 
 
 def _folder(location: Location) -> Listing:
-    names = list(_walk(location, deep=True))
-    manifests = _manifests(location, names)
+    names = _names(location, deep=True)
+    manifests = _manifests(location, names, deep=True)
     data = [name for name in names if not any(part.startswith(("_", ".")) for part in name.split("/"))]
     return _nonempty(Listing(location, _visible(data, manifests), manifests), location)
 
@@ -87,10 +89,27 @@ def _nonempty(listing: Listing, location: Location) -> Listing:
     return listing
 
 
-def _walk(base: Location, *, deep: bool) -> Iterator[str]:
+def _names(base: Location, *, deep: bool) -> list[str]:
     if base.s3 is None:
-        return _walk_disk(base.path or "/", deep=deep)
-    return _walk_s3(base, deep=deep)
+        return list(_walk_disk(base.path or "/", deep=deep))
+    return _within_load(base, list(_walk_s3(base, deep=deep)))
+
+
+def _within_load(base: Location, names: list[str]) -> list[str]:
+    """Keep what counts, where ``base`` lies inside the folder of a load (on disk the link already sees to that)."""
+    parts = base.path.split("/")
+    above = [Location("", "/".join(parts[:depth]), base.s3) / MANIFEST for depth in range(1, len(parts))]
+    if not above:
+        return names
+    with s3_errors(base.uri):
+        found = base.filesystem.get_file_info([place.path for place in above])
+    for info in found:
+        if info.is_file:
+            folder = info.path.removesuffix(f"/{MANIFEST}")
+            load = read_manifest(Location(f"s3://{folder}", folder, base.s3))
+            loaded = {f"{folder}/{file}" for file in load.files}
+            names = [name for name in names if f"{base.path}/{name}" in loaded]
+    return names
 
 
 def _walk_disk(base: str, *, deep: bool) -> Iterator[str]:
@@ -114,9 +133,16 @@ def _walk_s3(base: Location, *, deep: bool) -> Iterator[str]:
     yield from sorted(info.path[len(base.path) + 1 :] for info in found if info.is_file)
 
 
-def _manifests(base: Location, names: Sequence[str]) -> dict[str, Manifest]:
+def _manifests(base: Location, names: Sequence[str], *, deep: bool) -> dict[str, Manifest]:
     folders = [name[: -len(MANIFEST)].rstrip("/") for name in names if name.rpartition("/")[2] == MANIFEST]
-    return {folder: read_manifest(base / folder if folder else base) for folder in folders}
+    manifests = {folder: read_manifest(base / folder if folder else base) for folder in folders}
+    there = set(names)
+    for folder, load in manifests.items():
+        missing = [file for file in load.files if f"{folder}/{file}".lstrip("/") not in there]
+        # A load that came between the look at the names and the look at the manifest; the caller looks again.
+        if any(deep or "/" not in file for file in missing):
+            raise FileNotFoundError(f"{base.uri}/{folder}: {missing[0]} is in the manifest but not there")
+    return manifests
 
 
 def read_manifest(folder: Location) -> Manifest:

@@ -52,7 +52,8 @@ def _uri(login: Login) -> str:
     options |= {name: str(value) for name, value in login.extra.items() if name in LIBPQ_OPTIONS}
     user = quote(login.user, safe="") + (f":{quote(login.password, safe='')}" if login.password else "")
     host = quote(login.host, safe=":[]") + (f":{login.port}" if login.port else "")
-    return f"postgresql://{user}{'@' if user else ''}{host}/{quote(login.schema, safe='')}?{urlencode(options, quote_via=quote)}"
+    database = quote(login.schema, safe="")
+    return f"postgresql://{user}{'@' if user else ''}{host}/{database}?{urlencode(options, quote_via=quote)}"
 
 
 @contextmanager

@@ -47,13 +47,16 @@ def take(location: Location, engine: Engine) -> Snapshot:
     """
     pin = _link if location.s3 is None else _download
     for _ in range(TRIES):
-        listing = find(location)
-        folder = engine.fresh("data")
         try:
+            listing = find(location)
+            folder = engine.fresh("data")
             return Snapshot(listing, _pin_all(listing, folder, engine, pin), folder)
-        except (Changed, FileNotFoundError):
+        except (Changed, FileNotFoundError) as error:
             engine.go_on()
-    raise ServiceUnavailable(f"{location.uri}: was replaced {TRIES} times while it was being read; try again later")
+            reason = error
+    raise ServiceUnavailable(
+        f"{location.uri}: was replaced, or lacks files, at each of {TRIES} looks ({reason}); try again, or load it anew"
+    )
 
 
 Pin = Callable[[Location, Path, Engine], None]

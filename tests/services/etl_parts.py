@@ -134,6 +134,7 @@ class Site:
     folder: Path
     logins: dict[str, Login]
     pond: str = ""
+    scratch: Path | None = None
 
     def __post_init__(self) -> None:
         (self.folder / "src").mkdir(exist_ok=True)
@@ -144,7 +145,7 @@ class Site:
         storage = Storage(
             pond, self.logins.__getitem__, "pond" if "pond" in self.logins else "", str(self.folder / "src")
         )
-        with Engine(memory, self.folder / "scratch") as engine:
+        with Engine(memory, self.scratch or self.folder / "scratch") as engine:
             yield Workbench(engine, storage, Run("dag", run), str(self.folder / "src"))
 
     def rows(self, uri: str, sql: str = "SELECT * FROM input") -> list[tuple[Any, ...]]:

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -41,7 +42,8 @@ class Dying:
 
     def __init__(self, site: Site, extract: Any, load: Any, module: str, run: str = "run-2") -> None:
         task = {
-            "folder": str(site.folder), "pond": site.pond, "extract": extract, "load": load, "run": run, "module": module,
+            "folder": str(site.folder), "pond": site.pond, "extract": extract, "load": load, "run": run,
+            "module": module,
             "logins": {name: {**asdict(login), "extra": dict(login.extra)} for name, login in site.logins.items()},
         }  # fmt: skip
         self._process = subprocess.Popen(
@@ -191,9 +193,19 @@ def test_killed_in_the_middle_of_an_upload(s3_site: Site, bucket: Location) -> N
     assert objects(bucket) == ["pond/wine.parquet"]
 
 
-@pytest.fixture(params=["site", "s3_site"])
-def any_site(request: pytest.FixtureRequest) -> Iterator[Site]:
-    yield request.getfixturevalue(request.param)
+@pytest.fixture
+def far_site(site: Site) -> Iterator[Site]:
+    """A site whose scratch is on another disk, so that files cannot be pinned by hard links."""
+    if not os.access("/dev/shm", os.W_OK):
+        pytest.skip("needs a second file system at /dev/shm")
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as scratch:
+        yield replace(site, scratch=Path(scratch))
+
+
+@pytest.fixture(params=["site", "far_site", "s3_site"])
+def any_site(request: pytest.FixtureRequest) -> Site:
+    found: Site = request.getfixturevalue(request.param)
+    return found
 
 
 @pytest.mark.parametrize("load", [FILE, FOLDER, PARTITIONED], ids=["file", "folder", "partitioned"])

@@ -40,8 +40,8 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     text = "repeat(chr((range % 26)::INT + 97), 200) || range"
     with duckdb.connect(config={"memory_limit": "1GB"}) as connection:
         connection.execute(
-            f"COPY (SELECT range AS id, hash(range) AS h, {text} AS text, range % 40 AS p, random() AS x, random() AS y "
-            f"FROM range({ROWS})) TO '{file}' (FORMAT parquet, COMPRESSION zstd)"
+            f"COPY (SELECT range AS id, hash(range) AS h, {text} AS text, range % 40 AS p, random() AS x, "
+            f"random() AS y FROM range({ROWS})) TO '{file}' (FORMAT parquet, COMPRESSION zstd)"
         )
         (size,) = connection.execute(f"SELECT sum(strlen(text) + 40) FROM '{file}'").fetchone() or (0,)
     assert size > 4 * MEBIBYTES * 2**20

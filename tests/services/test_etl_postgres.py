@@ -43,8 +43,9 @@ def ask(site: Site, query: str, connection: str = "shop") -> tuple[dict[str, str
 def test_types(site: Site) -> None:
     types, rows = ask(
         site,
-        """SELECT 1::smallint a, 2::bigint b, 1.5::real c, 'x'::varchar(5) d, true e, '2026-01-01 12:00+02'::timestamptz f,
-        '2026-01-01'::date g, '{"a":1}'::jsonb h, array[1,2] i, '\\xff'::bytea j, 12.34::numeric(12,2) k, 0.1::numeric l,
+        """SELECT 1::smallint a, 2::bigint b, 1.5::real c, 'x'::varchar(5) d, true e,
+        '2026-01-01 12:00+02'::timestamptz f, '2026-01-01'::date g, '{"a":1}'::jsonb h, array[1,2] i,
+        '\\xff'::bytea j, 12.34::numeric(12,2) k, 0.1::numeric l,
         'NaN'::numeric m, null::text n, 12345678901234567890::numeric(20,0) o, '2026-01-01 12:00'::timestamp p;""",
     )
     assert list(types.values()) == [

@@ -46,6 +46,8 @@ def test_partitioned_load_and_reload(s3_site: Site, bucket: Location) -> None:
         result = s3_site.run({"files": {"uri": f"{bucket.uri}/raw/a.csv"}}, load, run=run)
         assert s3_site.rows("pond://wine", "SELECT * FROM input ORDER BY id") == [(1, "a/b"), (2, None), (3, "ü =")]
         assert len(objects(bucket / "pond/wine")) == 4
+    put(bucket, "pond/wine/p=a%2Fb/part-00000000-000000000000-0.parquet", "a load in the making")
+    assert s3_site.rows("pond://wine/p=a%2Fb") == s3_site.rows("pond://wine/p=a%2Fb/*.parquet") == [(1,)]
     assert (result.uri, result.rows) == (f"{bucket.uri}/pond/wine", 3)
 
 

@@ -21,7 +21,7 @@ from airflow_mlplatform.runtime.serving import LocalServing
 from tests.parts import require
 from tests.services.mlflow_server import mlflow_server  # noqa: F401
 from tests.services.operator_process import OperatorProcess
-from tests.unit.runtime.conftest import Crowd, eventually, processes, servers
+from tests.services.runtime.conftest import Crowd, eventually, processes, servers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -95,8 +95,8 @@ REFUSED = [
         ETL,
         "  - sql: select orders.*, customers.country from orders join customers using (id)\n",
         "",
-        "19:1 extract: several sources need a first transform that joins them; begin transform with - sql: select … from "
-        "… join …",
+        "19:1 extract: several sources need a first transform that joins them; begin transform with - sql: select … "
+        "from … join …",
     ),
     (
         ETL,
@@ -203,7 +203,8 @@ WHOLE_FILES = {
     "- " * 100_000: "1:121: nests deeper than 60 levels; a spec is flat; simplify it",
     "kind: etl\nname: a\x00b": "1:1: is no valid YAML: unacceptable character #x0000: control characters are not "
     "allowed; remove control characters, simplify",
-    "foo: bar": "1:1 kind: missing; write one of etl, training, deployment (if it is no spec, list it in .airflowignore)",
+    "foo: bar": "1:1 kind: missing; write one of etl, training, deployment "
+    "(if it is no spec, list it in .airflowignore)",
 }
 
 

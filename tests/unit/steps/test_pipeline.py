@@ -110,7 +110,8 @@ def test_sql_sees_the_result_so_far_and_all_sources(site: Site) -> None:
         [
             {"sql": "SELECT o.id, o.n * i.price AS total FROM orders o JOIN items i USING (item) ORDER BY id; -- done"},
             {
-                "sql": "WITH input AS (SELECT * FROM input WHERE total > 20) SELECT *, (SELECT count(*) FROM items) k FROM input"
+                "sql": "WITH input AS (SELECT * FROM input WHERE total > 20) "
+                "SELECT *, (SELECT count(*) FROM items) k FROM input"
             },
             {"sql": "FROM input SELECT id, total + k AS total"},
         ],
@@ -304,7 +305,8 @@ SPECIAL = ["a/b", "ü =%x", "007", "..", "x\\ny", "", "[*]?", "2026-01-01", "__x
 
 def test_partition_values_survive(site: Site) -> None:
     duckdb.sql(
-        f"COPY (SELECT unnest({literal(SPECIAL)}) AS p, range AS id, DATE '2026-01-01' + range::INT AS day FROM range(1) "
+        f"COPY (SELECT unnest({literal(SPECIAL)}) AS p, range AS id, "
+        f"DATE '2026-01-01' + range::INT AS day FROM range(1) "
         f"UNION ALL SELECT NULL, 99, NULL) TO '{site.folder}/src/x.parquet'"
     )
     before = site.rows(f"{site.folder}/src/x.parquet", "SELECT p, day, id FROM input ORDER BY ALL")

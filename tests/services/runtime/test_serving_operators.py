@@ -16,7 +16,7 @@ from airflow_mlplatform.operators.preflight import PreflightOperator
 from airflow_mlplatform.operators.served_model import find_version
 from airflow_mlplatform.specs.deployment import Rollout, Serving
 from airflow_mlplatform.triggers.local_serving import LocalServingTrigger, read_event
-from tests.unit.runtime.conftest import deploy, eventually, servers, wish
+from tests.services.runtime.conftest import deploy, eventually, servers, wish
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -17,7 +17,7 @@ from airflow_mlplatform.exceptions import ConfigurationError, ServiceUnavailable
 from airflow_mlplatform.runtime.model_server import free_port
 from airflow_mlplatform.runtime.serving import LocalServing
 from airflow_mlplatform.runtime.serving_folder import base_url, parse_address
-from tests.unit.runtime.conftest import PROGRAM, ask, deploy, eventually, processes, servers, wish
+from tests.services.runtime.conftest import PROGRAM, ask, deploy, eventually, processes, servers, wish
 
 if TYPE_CHECKING:
     from pathlib import Path

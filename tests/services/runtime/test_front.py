@@ -14,7 +14,7 @@ import httpx
 import psutil
 import pytest
 
-from tests.unit.runtime.conftest import Crowd, ask, deploy, eventually, processes, servers, wish
+from tests.services.runtime.conftest import Crowd, ask, deploy, eventually, processes, servers, wish
 
 if TYPE_CHECKING:
     from airflow_mlplatform.runtime.serving import LocalServing

@@ -24,8 +24,8 @@ from airflow_mlplatform.runtime.model_server import (
     mlflow_scoring,
 )
 from airflow_mlplatform.runtime.server_log import explain, tail
-from tests.unit.runtime.conftest import eventually
-from tests.unit.runtime.front_with_fake_backends import fake_backend
+from tests.services.runtime.conftest import eventually
+from tests.services.runtime.front_with_fake_backends import fake_backend
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
