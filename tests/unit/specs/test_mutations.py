@@ -11,7 +11,7 @@ from tests.unit.specs.examples import ALL
 
 MUTANTS = 10_000
 FRAGMENTS = (
-    "", "{", "}", "[", "]", ":", "- ", "\n", "\t", "'", '"', "&a ", "*a", "<<: ", "!!python/object:os.system ", 
+    "", "{", "}", "[", "]", ":", "- ", "\n", "\t", "'", '"', "&a ", "*a", "<<: ", "!!python/object:os.system ",
     "!!set ",
     "!!binary ", "? ", "| ", "> ", "%TAG", "---\n", "...\n", "{{ ", " }}", "{% if %}", "{{ params.x }}", "null", "true",
     "1e999", ".nan", "2026-13-01", "0x", "12:30:45", "~", "\x00", "\x85", "\ufeff", "\U0001f377", "9" * 400, "a" * 3000,
