@@ -52,9 +52,8 @@ class AirflowApi:
 
     def trigger(self, dag_id: str, conf: dict[str, Any] | None = None) -> str:
         """Start a run and return its id."""
-        answer = self._http.post(f"/dags/{dag_id}/dagRuns", json={"logical_date": None, "conf": conf or {}})
-        answer.raise_for_status()
-        return str(answer.json()["dag_run_id"])
+        answer = self.post(f"/dags/{dag_id}/dagRuns", {"logical_date": None, "conf": conf or {}})
+        return str(answer["dag_run_id"])
 
     def runs(self, dag_id: str) -> list[DagRun]:
         """Return the runs of a DAG, oldest first."""
@@ -78,6 +77,13 @@ class AirflowApi:
         answer = self._http.get(path, params={"map_index": map_index, "full_content": True})
         lines = answer.json().get("content", []) if answer.is_success else []
         return "\n".join(str(line.get("event", line)) if isinstance(line, dict) else str(line) for line in lines)
+
+    def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        """Return the answer to a POST request."""
+        answer = self._http.post(path, json=body)
+        answer.raise_for_status()
+        found: dict[str, Any] = answer.json()
+        return found
 
     def get(self, path: str, **params: Any) -> dict[str, Any]:
         """Return the answer to a GET request."""

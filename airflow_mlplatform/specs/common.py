@@ -29,7 +29,8 @@ __all__ = [
 
 PRESETS = ("@once", "@continuous", "@hourly", "@daily", "@weekly", "@monthly", "@quarterly", "@yearly")
 ENV_NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
-QUANTITY = r"^[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti)?$"
+CPU = r"^[0-9]+(\.[0-9]+)?m?$"
+MEMORY = r"^[0-9]+(\.[0-9]+)?(k|Ki|M|Mi|G|Gi|T|Ti)?$"
 
 
 class SecretRef(Model):
@@ -64,10 +65,10 @@ EnvValue = Annotated[
 class Resources(Model):
     """What a task asks of the node; on this machine only the memory is heeded (by the ETL engine)."""
 
-    cpu: (
-        Annotated[int, Field(gt=0)] | Annotated[float, Field(gt=0)] | Annotated[str, Field(pattern=QUANTITY)] | None
-    ) = Field(default=None, description="CPUs, as in Kubernetes: 1, 0.5 or 500m.")
-    memory: Annotated[str, Field(pattern=QUANTITY)] | None = Field(
+    cpu: Annotated[int, Field(gt=0)] | Annotated[float, Field(gt=0)] | Annotated[str, Field(pattern=CPU)] | None = (
+        Field(default=None, description="CPUs, as in Kubernetes: 1, 0.5 or 500m.")
+    )
+    memory: Annotated[str, Field(pattern=MEMORY)] | None = Field(
         default=None, description="Memory, as in Kubernetes: 512Mi, 2Gi. Request and limit are the same."
     )
     gpu: int = Field(default=0, ge=0, description="Whole GPUs (nvidia.com/gpu).")

@@ -26,6 +26,7 @@ __all__ = [
 
 IDENTIFIER = r"^[A-Za-z_][A-Za-z0-9_]*$"
 CALLABLE = r"^[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_]*$"
+PLACE = r"^(pond://|s3://|file:///|/|\{\{|\{%)"
 Format = Literal["csv", "parquet", "json"]
 
 
@@ -158,7 +159,9 @@ class Load(Model):
     connection: Text | None = Field(default=None, description="Airflow connection (type aws) for S3.")
 
     @model_validator(mode="after")
-    def _partitions_need_a_folder(self) -> Load:
+    def _is_a_place(self) -> Load:
+        if not re.match(PLACE, self.uri):
+            raise ValueError(f"uri: {self.uri!r} is no place of the pond; begin with pond://, s3://, file:// or /")
         if self.partition_by and self.uri.endswith(".parquet"):
             raise ValueError("partition_by writes several files but uri is one .parquet file; name a folder")
         if not self.asset_uri:

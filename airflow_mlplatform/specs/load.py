@@ -151,7 +151,7 @@ def _load_chunk(chunk: Chunk, path: Path, layers: Sequence[Layer]) -> Document:
     for layer in layers:
         if layer.node and isinstance(node, MappingNode):
             node = merge(node, layer.node)
-    values = Values(TemplateChecker(_param_names(node)))
+    values = Values(TemplateChecker(_param_names(node), dated=_is_dated(node)))
     data = values.of(node)
     spec, problems = _validate(data, node)
     unreadable = {problem.field for problem in values.problems}
@@ -173,6 +173,12 @@ def _load_chunk(chunk: Chunk, path: Path, layers: Sequence[Layer]) -> Document:
 def _param_names(node: Node) -> list[str]:
     params = locate(node, ("params",))[0]
     return [key.value for key, _ in params.value] if isinstance(params, MappingNode) and params is not node else []
+
+
+def _is_dated(node: Node) -> bool:
+    """Whether runs have a logical date: not those that start by an asset or a registry change."""
+    schedule, found = locate(node, ("schedule",), keep_last=False)
+    return not found or not isinstance(schedule, MappingNode)
 
 
 def _validate(data: Any, node: Node) -> tuple[Spec | None, list[Problem]]:

@@ -15,10 +15,16 @@ __all__ = ["TemplateChecker"]
 # What Airflow 3 puts into a template's context (airflow.sdk.Context), and the macros of this package.
 AIRFLOW_NAMES = """
     asset_uri conn dag dag_run data_interval_end data_interval_start ds ds_nodash exception inlet_events inlets
-    logical_date macros map_index_template outlet_events outlets params partition_key prev_data_interval_end_success
+    logical_date macros map_index_template outlet_events outlets params partition_date partition_key
+    prev_data_interval_end_success
     prev_data_interval_start_success prev_end_date_success prev_start_date_success reason run_id start_date task
     task_instance task_instance_key_str task_reschedule_count test_mode ti triggering_asset_events ts ts_nodash
     ts_nodash_with_tz var
+""".split()  # noqa: SIM905 - a word list
+# These have a value only in runs that a schedule in time starts.
+DATED_NAMES = """
+    data_interval_end data_interval_start ds ds_nodash logical_date prev_data_interval_end_success
+    prev_data_interval_start_success ts ts_nodash ts_nodash_with_tz
 """.split()  # noqa: SIM905 - a word list
 KNOWN_NAMES = {*AIRFLOW_NAMES, *jinja2.defaults.DEFAULT_NAMESPACE}
 MAPPING_METHODS = {"dump", "get", "items", "keys", "values"}
@@ -29,9 +35,11 @@ class TemplateChecker:
     """Checks templates against what will be there when Airflow renders them.
 
     :param params: names of the params that the spec declares.
+    :param dated: whether its runs have a logical date; those that an asset or a registry change starts have none.
     """
 
-    def __init__(self, params: Iterable[str]) -> None:
+    def __init__(self, params: Iterable[str], *, dated: bool = True) -> None:
+        self._dated = dated
         self._params = set(params)
 
     def problems(self, text: str) -> Iterator[tuple[str, str]]:
@@ -51,6 +59,11 @@ class TemplateChecker:
             return
         for name in sorted(names.variables - KNOWN_NAMES):
             yield f"the template variable {name!r} is unknown", did_you_mean(name, AIRFLOW_NAMES)
+        for name in sorted(names.variables & set(DATED_NAMES)) if not self._dated else ():
+            yield (
+                f"the template variable {name!r} has no value in runs that an asset or a registry change starts",
+                "use {{ run_id }} or {{ dag_run.run_after }}, or schedule in time",
+            )
         for name in sorted(names.params - self._params - MAPPING_METHODS):
             known = did_you_mean(name, self._params) if self._params else f"declare it: params: {{{name}: {{…}}}}"
             yield f"params.{name} is not declared", known

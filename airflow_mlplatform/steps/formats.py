@@ -19,6 +19,7 @@ ENDINGS = {
 }  # fmt: skip
 COMPRESSED = (".gz", ".zst")
 MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5": "zstd"}
+PLAIN = "uncompressed"
 
 
 def format_of(name: str) -> str | None:
@@ -66,10 +67,10 @@ def _compression(files: Sequence[Path]) -> str:
     found = set()
     for file in files:
         with file.open("rb") as stream:
-            found.add(MAGIC.get(stream.read(2), "none"))
+            found.add(MAGIC.get(stream.read(2), PLAIN))
     if len(found) > 1:
         raise ConfigurationError(
-            f"{files[0]} and {len(files) - 1} more: some are compressed ({', '.join(sorted(found - {'none'}))}), "
+            f"{files[0]} and {len(files) - 1} more: some are compressed ({', '.join(sorted(found - {PLAIN}))}), "
             "others differently or not; read them as several sources"
         )
     return found.pop()

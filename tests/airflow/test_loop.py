@@ -43,7 +43,6 @@ WINE_SAMPLE = {
 
 
 def test_new_data_ends_in_a_served_model(platform: Platform) -> None:
-    platform.api.trigger("wine-etl")
     etl = platform.run_number("wine-etl", 1)
     assert etl.state == "success", platform.explain(etl)
     loaded = platform.api.xcom(etl, "load")

@@ -69,6 +69,7 @@ def test_the_front_outlives_its_starter_and_all_its_group(
     front = serving.ensure_front()
     assert deploy(serving, tmp_path, "1").result == "ready"
     os.killpg(starting.pid, number)
+    starting.kill()  # where signals are ignored, as under nohup
     starting.wait()
     starting.stdout.close()
     assert serving.ensure_front() == front

@@ -24,6 +24,7 @@ name: simple
 extract: {files: {uri: "pond://raw/*.csv"}}
 load: {uri: "pond://simple/{{ ds }}.parquet"}
 """
+UNDATED_ETL = SIMPLE_ETL.replace("{{ ds }}", "{{ run_id }}")
 
 
 @pytest.fixture
@@ -103,9 +104,9 @@ def test_schedules_in_time(text: str) -> None:
 
 
 def test_schedules_on_assets() -> None:
-    both = build(SIMPLE_ETL + "schedule: {assets: [s3://pond/a, pond://b]}\n").timetable.asset_condition
+    both = build(UNDATED_ETL + "schedule: {assets: [s3://pond/a, pond://b]}\n").timetable.asset_condition
     assert (type(both).__name__, {asset.uri for asset in both.objects}) == ("AssetAll", {"s3://pond/a", "pond://b/"})
-    either = build(SIMPLE_ETL + "schedule: {any: [s3://pond/a, pond://b]}\n").timetable.asset_condition
+    either = build(UNDATED_ETL + "schedule: {any: [s3://pond/a, pond://b]}\n").timetable.asset_condition
     assert type(either).__name__ == "AssetAny"
 
 

@@ -113,6 +113,12 @@ REFUSED = [
     ),
     (
         ETL,
+        '"s3://pond/orders/{{ ds }}"',
+        "orders",
+        "35:8 load.uri: 'orders' is no place of the pond; begin with pond://, s3://, file:// or /",
+    ),
+    (
+        ETL,
         "stages: separate",
         "stages: !!python/object:os.system x",
         "36:9 stages: the tag "
@@ -123,6 +129,13 @@ REFUSED = [
         "start: 2026-01-01",
         "start: 2026-02-31",
         "8:8 start: '2026-02-31' is no valid timestamp; correct it, or put it in quotes",
+    ),
+    (
+        TRAINING,
+        "seed: 1",
+        'seed: "{{ ds }}"',
+        "5:103 project.parameters.seed: the template variable 'ds' has no value in runs that an asset or a registry "
+        "change starts; use {{ run_id }} or {{ dag_run.run_after }}, or schedule in time",
     ),
     (
         TRAINING,
