@@ -339,8 +339,6 @@ def test_empty_results_keep_their_schema(site: Site, load: Any) -> None:
     [
         ({"uri": "pond://x", "partition_by": ["q"]}, "no column 'q' in the data; there: a, b"),
         ({"uri": "pond://x", "partition_by": ["a", "b"]}, "names all columns"),
-        ("relative/x.parquet", "a relative path means another place"),
-        ("https://host/x.parquet", "can only be read"),
     ],
 )
 def test_loads_that_cannot_work(site: Site, load: Any, reason: str) -> None:
