@@ -11,7 +11,7 @@ COMPILE := $(VENV)/bin/uv pip compile -q pyproject.toml --extra demo --extra kub
 .PHONY: help demo test test-range lint format lock benchmarks clean
 
 help: ## list the targets
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.installed ## raw data to a served model, on this machine; Ctrl-C stops all of it
 	@$(VENV)/bin/mlplatform demo $(DEMO_ARGS)

@@ -21,6 +21,7 @@ from airflow.dag_processing.bundles.base import BaseDagBundle, BundleVersion
 
 from airflow_mlplatform.exceptions import ConfigurationError
 from airflow_mlplatform.factory.discover import find_specs, name_line
+from airflow_mlplatform.specs.document import count_documents
 from airflow_mlplatform.specs.load import DEFAULTS_FILE, Document, load_file
 
 __all__ = ["SpecBundle"]
@@ -85,18 +86,27 @@ class SpecBundle(BaseDagBundle):
         return self.base_dir / "stubs" / (self.version or "latest")
 
     def initialize(self) -> None:
-        """Make the specs and their stubs available; stubs that are there already are left to :meth:`refresh`."""
+        """Make the specs and their stubs available.
+
+        A worker needs one stub and asks for no other: stubs that are there are left to :meth:`refresh`, and those that
+        are not are written without parsing a single spec.
+        """
         if self._source:
             self._source.initialize()
         if not self.path.exists():
-            self._write_stubs()
+            with self.lock():
+                self._stubs_of_now().write_unparsed()
         super().initialize()
 
     def refresh(self) -> None:
         """Fetch the newest specs and bring the stubs up to date."""
         if self._source:
             self._source.refresh()
-        self._write_stubs()
+        # The DAG processor forks after this: what is imported here is imported once for all stubs.
+        import airflow_mlplatform.factory.build  # noqa: F401
+
+        with self.lock():
+            self._stubs_of_now().sync()
 
     def get_current_version(self) -> str | BundleVersion | None:
         """Return the version of the source; a local folder has none."""
@@ -106,14 +116,10 @@ class SpecBundle(BaseDagBundle):
         """Return where people can look at the source."""
         return self._source.view_url_template() if self._source else super().view_url_template()
 
-    def _write_stubs(self) -> None:
-        # The DAG processor forks after this: what is imported here is imported once for all stubs.
-        import airflow_mlplatform.factory.build  # noqa: F401
-
+    def _stubs_of_now(self) -> Stubs:
         if self._stubs is None or self._stubs.specs != self.specs:
             self._stubs = Stubs(self.specs, self.path)
-        with self.lock():
-            self._stubs.sync()
+        return self._stubs
 
 
 @dataclass(frozen=True)
@@ -159,6 +165,13 @@ class Stubs:
             _replace_if_changed(path, text)
         for path in set(self._folder.rglob("*.py")) - wanted.keys():
             path.unlink(missing_ok=True)
+
+    def write_unparsed(self) -> None:
+        """Write a stub a document without looking into it; names that stand twice are not told."""
+        for path, digest in self._digests():
+            shown = str(path.relative_to(self.specs))
+            for index in range(count_documents(path, shown, self.specs)):
+                _replace_if_changed(*self._stub(Entry(path, shown, index, None, shown, digest), []))
 
     def _read(self, path: Path, digest: str) -> tuple[str, tuple[Entry, ...]]:
         known = self._known.get(path)

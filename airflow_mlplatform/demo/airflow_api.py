@@ -80,14 +80,18 @@ class AirflowApi:
 
     def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         """Return the answer to a POST request."""
-        answer = self._http.post(path, json=body)
-        answer.raise_for_status()
-        found: dict[str, Any] = answer.json()
-        return found
+        return _json(self._http.post(path, json=body))
+
+    def patch(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        """Return the answer to a PATCH request."""
+        return _json(self._http.patch(path, json=body))
 
     def get(self, path: str, **params: Any) -> dict[str, Any]:
         """Return the answer to a GET request."""
-        answer = self._http.get(path, params=params)
-        answer.raise_for_status()
-        found: dict[str, Any] = answer.json()
-        return found
+        return _json(self._http.get(path, params=params))
+
+
+def _json(answer: httpx.Response) -> dict[str, Any]:
+    answer.raise_for_status()
+    found: dict[str, Any] = answer.json()
+    return found

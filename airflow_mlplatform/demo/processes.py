@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,19 +10,12 @@ from pathlib import Path
 from airflow_mlplatform.exceptions import ProcessFailed
 from airflow_mlplatform.runtime.processes import stop_marked
 
-__all__ = ["Processes", "free_port", "tail"]
+__all__ = ["Processes", "tail"]
 
 LAST_LINES = 15
 MARK = "MLPLATFORM_STACK"
 # Airflow's process titles would overwrite the environment that others see, and the mark in it.
 KEEP_ENVIRONMENT = {"SPT_NOENV": "1"}
-
-
-def free_port() -> int:
-    """Return a TCP port of the loopback interface that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass

@@ -15,8 +15,9 @@ from typing import TypeVar
 
 import httpx
 
-from airflow_mlplatform.demo.processes import Processes, free_port, tail
+from airflow_mlplatform.demo.processes import Processes, tail
 from airflow_mlplatform.exceptions import ProcessFailed, ServiceUnavailable
+from airflow_mlplatform.runtime.model_server import free_port
 
 __all__ = ["Stack"]
 

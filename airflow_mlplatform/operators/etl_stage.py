@@ -130,14 +130,16 @@ class EtlStageOperator(BaseOperator):
     def demand_runnable(self, transforms: Sequence[Mapping[str, Any]]) -> None:
         """Refuse transforms that this runtime does not have, while the DAG is built.
 
-        :raises UnsupportedHere: for a container on the local runtime.
+        :raises UnsupportedHere: for a container.
         """
         container = next((step["container"] for step in transforms if step.get("container")), None)
-        if container is not None and settings().runtime == "local":
-            raise UnsupportedHere(
-                f"task {self.task_id}: a container transform (image {container.get('image')!r}) needs Kubernetes and "
-                "the runtime is local; set [mlplatform] runtime = kubernetes, or use sql: or python:"
-            )
+        if container is None:
+            return
+        here = "the runtime is local" if settings().runtime == "local" else "this release has none yet"
+        raise UnsupportedHere(
+            f"task {self.task_id}: a container transform (image {container.get('image')!r}) needs Kubernetes and "
+            f"{here}; use sql: or python:"
+        )
 
     def on_kill(self) -> None:
         """Stop the query or transfer that runs now."""

@@ -20,7 +20,6 @@ from airflow_mlplatform.operators.environment import kept_env, resolve_env
 from airflow_mlplatform.operators.provenance import (
     CODE_VERSION,
     FINGERPRINT,
-    GENERATION,
     KEY,
     REASON,
     Provenance,
@@ -61,7 +60,8 @@ class MlflowRunOperator(BaseOperator):
 
     The MLflow run is made first and handed to the project, so that a retry finds it: it attaches to a project that
     still runs, continues one that was lost under the same run id, and returns the result of one that has finished. A
-    failed project closes its run as FAILED with the tag ``mlplatform.reason``. Clearing the task makes a new run.
+    failed project closes its run as FAILED with the tag ``mlplatform.reason``. Clearing the task repeats nothing that
+    is done, unless code or parameters have changed since.
 
     For a matrix: ``MlflowRunOperator.partial(…).expand(combination=[{"alpha": 0.1}, {"alpha": 0.5}])``.
 
@@ -157,14 +157,10 @@ class MlflowRunOperator(BaseOperator):
                 self.log.warning("MLflow run %s stays open: %s", self._run_id, error)
 
     def _call(self, context: Context) -> ProjectCall:
-        if settings().runtime != "local":
-            raise UnsupportedHere(
-                f"task {self.task_id}: MLflow projects run on this machine so far; set [mlplatform] runtime to local"
-            )
         if self.secret:
             raise UnsupportedHere(
-                f"task {self.task_id}: project.secret is a Kubernetes Secret and this runtime is local; "
-                "let git on this machine know the token (a credential helper) and drop secret"
+                f"task {self.task_id}: project.secret, a token for git from a Kubernetes Secret, is not part of this "
+                "release; let git where the task runs know the token (a credential helper) and drop secret"
             )
         storage = Storage(pond=settings().pond)
         given = {**(self.parameters or {}), **(self.combination or {})}
@@ -184,11 +180,10 @@ class MlflowRunOperator(BaseOperator):
     def _find_or_create(self, client: MlflowClient, call: ProjectCall, origin: Provenance) -> Run:
         experiment_id = client.get_or_create_experiment(self.experiment)
         found = client.search_runs(experiment_id, f"tags.`{KEY}` = {quoted(origin.key)}", limit=1)
-        tags = origin.tags() | {KEY: origin.key, GENERATION: str(origin.generation), FINGERPRINT: call.fingerprint}
+        tags = origin.tags() | {KEY: origin.key, FINGERPRINT: call.fingerprint}
         for former in found:
             same_work = former.tags.get(FINGERPRINT) == call.fingerprint
-            finished = former.status == "FINISHED" and former.tags.get(GENERATION) == tags[GENERATION]
-            if same_work and (former.active or finished):
+            if same_work and (former.active or former.status == "FINISHED"):
                 self.log.info("Continuing MLflow run %s (%s) of an earlier try", former.run_id, former.status)
                 client.set_run_tags(former.run_id, tags)
                 return former

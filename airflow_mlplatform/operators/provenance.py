@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 __all__ = [
     "CODE_VERSION",
     "FINGERPRINT",
-    "GENERATION",
     "KEY",
     "PREFIX",
     "PRIVATE_TAGS",
@@ -27,12 +26,11 @@ __all__ = [
 
 PREFIX = "mlplatform."
 KEY = f"{PREFIX}key"
-GENERATION = f"{PREFIX}generation"
 FINGERPRINT = f"{PREFIX}fingerprint"
 CODE_VERSION = f"{PREFIX}code_version"
 REASON = f"{PREFIX}reason"
 # They serve the operator, not the reader of a model version.
-PRIVATE_TAGS = frozenset({KEY, GENERATION, FINGERPRINT, REASON})
+PRIVATE_TAGS = frozenset({KEY, FINGERPRINT, REASON})
 DATA_TAGS = ("asset", "uri", "schema_hash")
 
 
@@ -54,7 +52,6 @@ class DataAsset:
 class Provenance:
     """One task of one DAG run.
 
-    :param generation: grows when somebody clears the task, not when Airflow retries it.
     :param url: page of the task in Airflow.
     """
 
@@ -63,7 +60,6 @@ class Provenance:
     task_id: str
     map_index: int
     try_number: int
-    generation: int
     url: str
     assets: tuple[DataAsset, ...] = ()
 
@@ -77,8 +73,6 @@ class Provenance:
             task_id=task_instance.task_id,
             map_index=-1 if task_instance.map_index is None else task_instance.map_index,
             try_number=task_instance.try_number,
-            # Clearing a task sets max_tries to the tries so far plus its retries; a retry leaves it.
-            generation=max(0, task_instance.max_tries - (task_instance.task.retries or 0)),
             url=task_instance.log_url,
             assets=tuple(data_assets(context)),
         )

@@ -20,7 +20,7 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from airflow_mlplatform.specs.problems import Problem
 
-__all__ = ["MAX_BYTES", "MAX_DEPTH", "Chunk", "compose", "merge", "read_chunks"]
+__all__ = ["MAX_BYTES", "MAX_DEPTH", "Chunk", "Unusable", "compose", "count_documents", "merge", "read_chunks", "split"]
 
 MAX_BYTES = 1024 * 1024
 MAX_NODES = 100_000
@@ -90,6 +90,14 @@ def read_chunks(path: Path, shown: str, root: Path) -> list[Chunk]:
     if len(data) > MAX_BYTES:
         raise unusable("is larger than 1 MiB", "a spec is small; move data and code out of it")
     return split(data, shown)
+
+
+def count_documents(path: Path, shown: str, root: Path) -> int:
+    """Return how many documents a file holds; one, broken, if it cannot be used as a whole."""
+    try:
+        return len(read_chunks(path, shown, root))
+    except Unusable:
+        return 1
 
 
 def split(data: bytes, shown: str) -> list[Chunk]:

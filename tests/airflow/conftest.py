@@ -63,7 +63,7 @@ class Platform:
         return self.api.get(f"/dags/{dag_id}/details")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     stack = Stack(tmp_path_factory.mktemp("stack"), refresh_interval=1)
     shutil.copytree(WINE / "raw", stack.pond / "raw" / "wine")

@@ -119,3 +119,45 @@ def test_a_broken_spec_is_an_import_error_with_its_line_and_costs_no_other_one(p
     )
     platform.stack.wait_until("the mended spec is a DAG", lambda: "mended" in platform.api.dag_ids())
     platform.stack.wait_until("the import error has gone", lambda: not platform.api.import_errors())
+
+
+APPROVED = """\
+apiVersion: mlplatform/v1
+kind: deployment
+name: wine-approved
+model: {name: wine, champion: approved}
+gate: {approval: {users: [admin], timeout: 1h}}
+preflight: false
+serving: {name: wine-approved}
+"""
+
+
+def decide(platform: Platform, number: int, choice: str) -> dict[str, set[str]]:
+    """Wait until a run asks for approval, answer, and return how its tasks ended."""
+    run = platform.stack.wait_until(
+        "the run is there", lambda: next(iter(platform.api.runs("wine-approved")[number - 1 : number]), None)
+    )
+    asked = f"/dags/wine-approved/dagRuns/{run.run_id}/taskInstances/approval/-1/hitlDetails"
+    waiting = {"approval": {"deferred"}}
+    platform.stack.wait_until("approval is asked for", lambda: waiting.items() <= platform.states(run).items())
+    question = platform.api.get(asked)
+    assert question["subject"] == "Serve the new wine?"
+    assert "wine version" in question["body"]
+    assert [user["id"] for user in question["assigned_users"]] == ["admin"]
+    platform.api.patch(asked, {"chosen_options": [choice]})
+    return platform.states(platform.run_number("wine-approved", number))
+
+
+def test_nothing_is_served_that_a_person_rejects(platform: Platform) -> None:
+    platform.write_spec("wine/approved.yaml", APPROVED)
+    platform.stack.wait_until("the DAG is there", lambda: "wine-approved" in platform.api.dag_ids())
+    platform.api.trigger("wine-approved")
+    states = decide(platform, 1, "Reject")
+    assert states == {"gate": {"success"}, "approval": {"success"}, "deploy": {"skipped"}, "promote": {"skipped"}}
+    assert httpx.get(f"{platform.stack.serving_url}/wine-approved/ping", timeout=30).status_code == 404
+
+
+def test_what_a_person_approves_is_served(platform: Platform) -> None:
+    platform.api.trigger("wine-approved")
+    assert set().union(*decide(platform, 2, "Approve").values()) == {"success"}
+    assert httpx.get(f"{platform.stack.serving_url}/wine-approved/ping", timeout=30).status_code == 200

@@ -206,8 +206,17 @@ def test_killed_after_everything_was_done(task: Task) -> None:
     assert task.work == [f"started {first['run_id']}", f"ended {first['run_id']}"]
 
 
-def test_clearing_a_finished_task_makes_a_new_run(task: Task) -> None:
+def test_clearing_a_finished_task_repeats_nothing(task: Task) -> None:
     first = task.run(try_number=1, max_tries=0)
+    second = task.run(try_number=2, max_tries=1)
+    assert second == first
+    assert task.work == [f"started {first['run_id']}", f"ended {first['run_id']}"]
+
+
+def test_clearing_a_finished_task_runs_code_that_has_changed(task: Task) -> None:
+    first = task.run(try_number=1, max_tries=0)
+    with (task.folder / "project" / "train.py").open("a") as code:
+        code.write("print('improved')\n")
     second = task.run(try_number=2, max_tries=1)
     assert first["run_id"] != second["run_id"]
     assert len(task.runs) == 2

@@ -29,8 +29,10 @@ def named(name: str) -> str:
 
 
 def bundle(root: Path) -> SpecBundle:
+    """As the DAG processor opens it."""
     made = SpecBundle(name="specs", path=str(root))
     made.initialize()
+    made.refresh()
     return made
 
 
@@ -127,11 +129,22 @@ def test_the_code_tab_shows_the_yaml(root: Path) -> None:
     assert bag.dags["b"].relative_fileloc == "team/b.yaml.py"
 
 
-def test_a_worker_finds_stubs_that_a_processor_made_and_makes_missing_ones(root: Path) -> None:
-    first = bundle(root)
-    before = stubs(first)
-    worker = bundle(root)
+def test_a_worker_leaves_the_stubs_of_the_processor_alone(root: Path) -> None:
+    before = stubs(bundle(root))
+    worker = SpecBundle(name="specs", path=str(root))
+    (root / "a.yaml").write_text(named("changed"))
+    worker.initialize()
     assert stubs(worker) == before
+
+
+def test_a_worker_on_a_new_machine_parses_no_spec_but_its_own(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (root / "team" / "b.yaml").write_text(f"{named('b')}---\n{named('c')}")
+    (root / "bad.yaml").write_bytes(b"\xff")
+    monkeypatch.setattr("airflow_mlplatform.bundle.load_file", None)
+    worker = SpecBundle(name="specs", path=str(root))
+    worker.initialize()
+    assert set(stubs(worker)) == {"a.yaml.py", "bad.yaml.py", "team/b.yaml.py", "team/b.yaml.2.py"}
+    assert parse(worker)[0] == {"a", "b", "c"}
 
 
 def test_a_git_bundle_is_wrapped_versions_included(root: Path, tmp_path: Path) -> None:

@@ -51,11 +51,6 @@ def test_names_cannot_run_into_each_other() -> None:
     assert Provenance.of(context(dag_id="a", run_id="bc")).key != Provenance.of(context(dag_id="ab", run_id="c")).key
 
 
-def test_a_retry_keeps_the_generation_and_clearing_raises_it() -> None:
-    assert Provenance.of(context(try_number=3)).generation == 0
-    assert Provenance.of(context(try_number=4, max_tries=5)).generation == 3
-
-
 def test_the_newest_event_of_each_asset_is_told_and_triggers_come_first() -> None:
     wine, orders = Asset("pond://wine"), Asset("pond://orders")
     told = Provenance.of(
