@@ -56,8 +56,9 @@ class AirflowApi:
         return str(answer["dag_run_id"])
 
     def runs(self, dag_id: str) -> list[DagRun]:
-        """Return the runs of a DAG, oldest first."""
-        rows = self.get(f"/dags/{dag_id}/dagRuns", limit=100, order_by="run_after")["dag_runs"]
+        """Return the runs of a DAG, oldest first; none where there is no such DAG yet."""
+        answer = self._http.get(f"/dags/{dag_id}/dagRuns", params={"limit": 100, "order_by": "run_after"})
+        rows = [] if answer.status_code == httpx.codes.NOT_FOUND else _json(answer)["dag_runs"]
         return [DagRun(dag_id, row["dag_run_id"], row["state"], row["run_type"]) for row in rows]
 
     def tasks(self, run: DagRun) -> list[TaskState]:

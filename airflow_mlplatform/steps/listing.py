@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Listing", "find"]
 
+REREADS = 5
 WILD = re.compile(r"[*?\[]")
 
 
@@ -151,6 +153,14 @@ def read_manifest(folder: Location) -> Manifest:
     :raises FileNotFoundError: if it has none.
     """
     place = folder / MANIFEST
+    for _ in range(REREADS):
+        # PyArrow asks S3 for the size first: of an object that is replaced in between it reads the wrong number of bytes.
+        with suppress(ConfigurationError):
+            return _read_once(place)
+    return _read_once(place)
+
+
+def _read_once(place: Location) -> Manifest:
     with s3_errors(place.uri), place.filesystem.open_input_stream(place.path) as stream:
         return Manifest.from_json(stream.read().decode(), place.uri)
 

@@ -13,15 +13,15 @@ import pytest
 
 MEBIBYTES = 512
 CODE = """
-import json, resource, sys
+import json, sys
 from pathlib import Path
 import airflow.sdk  # what a worker holds besides us
+from benchmarks.etl import peak_mebibytes
 from tests.services.etl_parts import Site, pipeline
 task = json.loads(sys.argv[1])
 with Site(Path(task["folder"]), {}).bench(memory=task["memory"]) as bench:
     result = pipeline(task["extract"], task["load"], task["transform"], task["checks"]).run(bench)
-scale = 2**20 if sys.platform == "darwin" else 2**10
-print(json.dumps({"rows": result.rows, "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // scale}))
+print(json.dumps({"rows": result.rows, "peak": peak_mebibytes()}))
 """
 STREAM = """
 import pyarrow as pa
