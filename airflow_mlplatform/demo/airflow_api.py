@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,7 +78,7 @@ class AirflowApi:
         path = f"/dags/{run.dag_id}/dagRuns/{run.run_id}/taskInstances/{task_id}/logs/{try_number}"
         answer = self._http.get(path, params={"map_index": map_index, "full_content": True})
         lines = answer.json().get("content", []) if answer.is_success else []
-        return "\n".join(str(line.get("event", line)) if isinstance(line, dict) else str(line) for line in lines)
+        return "\n".join(text for line in lines for text in _texts(line))
 
     def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         """Return the answer to a POST request."""
@@ -90,6 +91,16 @@ class AirflowApi:
     def get(self, path: str, **params: Any) -> dict[str, Any]:
         """Return the answer to a GET request."""
         return _json(self._http.get(path, params=params))
+
+
+def _texts(line: Any) -> Iterator[str]:
+    """Yield what a structured log line says, its exceptions too."""
+    if not isinstance(line, dict):
+        yield str(line)
+        return
+    yield str(line.get("event", line))
+    for cause in line.get("error_detail") or ():
+        yield f"{cause['exc_type']}: {cause['exc_value']}"
 
 
 def _json(answer: httpx.Response) -> dict[str, Any]:

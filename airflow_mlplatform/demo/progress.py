@@ -21,6 +21,7 @@ SIGNS = {
     "upstream_failed": ("✗", "red"),
     "running": ("▶", "cyan"),
     "deferred": ("…", "magenta"),
+    "awaiting_input": ("?", "magenta"),
     "skipped": ("–", "yellow"),
     "up_for_retry": ("↻", "yellow"),
 }

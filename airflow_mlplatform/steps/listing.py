@@ -154,7 +154,7 @@ def read_manifest(folder: Location) -> Manifest:
     """
     place = folder / MANIFEST
     for _ in range(REREADS):
-        # PyArrow asks S3 for the size first: of an object that is replaced in between it reads the wrong number of bytes.
+        # PyArrow asks S3 for the size first; of an object that is replaced in between it reads the wrong bytes.
         with suppress(ConfigurationError):
             return _read_once(place)
     return _read_once(place)

@@ -138,8 +138,8 @@ def decide(platform: Platform, number: int, choice: str) -> dict[str, set[str]]:
         "the run is there", lambda: next(iter(platform.api.runs("wine-approved")[number - 1 : number]), None)
     )
     asked = f"/dags/wine-approved/dagRuns/{run.run_id}/taskInstances/approval/-1/hitlDetails"
-    waiting = {"approval": {"deferred"}}
-    platform.stack.wait_until("approval is asked for", lambda: waiting.items() <= platform.states(run).items())
+    waiting = ({"deferred"}, {"awaiting_input"})  # older and newer versions of Airflow
+    platform.stack.wait_until("approval is asked for", lambda: platform.states(run).get("approval") in waiting)
     question = platform.api.get(asked)
     assert question["subject"] == "Serve the new wine?"
     assert "wine version" in question["body"]
