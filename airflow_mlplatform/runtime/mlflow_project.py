@@ -5,30 +5,31 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-import os
-import re
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from airflow_mlplatform.exceptions import ConfigurationError, ServiceUnavailable
+from airflow_mlplatform.exceptions import ConfigurationError
+from airflow_mlplatform.runtime.git_command import Git
+from airflow_mlplatform.runtime.git_login import own_environment
+from airflow_mlplatform.runtime.git_project import (
+    FULL_COMMIT,
+    find_reference,
+    is_repository_url,
+    refuse_credentials,
+)
+from airflow_mlplatform.runtime.project_environment import Environment, check_environment, require_program
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
-__all__ = ["Environment", "ProjectCall", "prepare"]
-
-Environment = Literal["image", "uv", "virtualenv", "conda"]
+__all__ = ["IGNORED", "Environment", "ProjectCall", "check_project", "content_hash", "prepare", "read_mlproject"]
 
 # Not part of the code: made by running it, or too large to be it.
 IGNORED = frozenset({".git", "__pycache__", ".venv", "mlruns", ".ipynb_checkpoints"})
-FULL_COMMIT = re.compile(r"^[0-9a-f]{40}$")
-GIT_TIMEOUT = 60.0
 NUMBER_TYPES = frozenset({"float"})
 
 
@@ -54,10 +55,15 @@ class ProjectCall:
         parts = [self.uri, self.code_version, self.entry_point, sorted(self.parameters.items()), self.environment]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
-    def command(self, run_id: str, experiment_id: str) -> list[str]:
-        """Return the `mlflow run` that continues a run that exists already."""
+    def command(
+        self, run_id: str, experiment_id: str, program: Sequence[str] = (sys.executable, "-m", "mlflow")
+    ) -> list[str]:
+        """Return the `mlflow run` that continues a run that exists already.
+
+        :param program: how MLflow is started where the command runs (default: the MLflow of this Python).
+        """
         manager = "local" if self.environment == "image" else self.environment
-        command = [sys.executable, "-m", "mlflow", "run", self.uri, "--entry-point", self.entry_point]
+        command = [*program, "run", self.uri, "--entry-point", self.entry_point]
         command += ["--run-id", run_id, "--experiment-id", experiment_id, "--env-manager", manager]
         command += ["--version", self.version] if self.version else []
         for name, value in self.parameters.items():
@@ -80,100 +86,77 @@ def prepare(
     :param folder: where relative folders start.
     :param version: branch, tag or full commit of a git repository.
     :param parameters: values of the entry point's parameters; they become text, as in MLflow.
-    :raises ConfigurationError: if there is no such project, entry point, parameter or version.
+    :raises ConfigurationError: if there is no such project, entry point, parameter or version, or this machine lacks
+        what its environment is made with.
     :raises ServiceUnavailable: if the git repository does not answer.
     """
     values = {name: str(value) for name, value in (parameters or {}).items()}
     location, _, subfolder = uri.partition("#")
+    refuse_credentials(location)
+    require_program(environment)
     path = _local_path(location, folder)
-    if path is None and urlsplit(location).password:
-        raise ConfigurationError(
-            f"project uri {re.sub('//.*@', '//…@', location)} holds a password, which would show in logs and MLflow; "
-            "drop it and let git on this machine know it (a credential helper)"
-        )
     if path is None or version:
         place = uri if path is None else f"{path}#{subfolder}" if subfolder else str(path)
         commit = None if location.endswith(".zip") else _commit(str(path or location), version)
         return ProjectCall(place, commit, entry_point, values, environment, commit or "")
     project = path / subfolder
-    _check(project, entry_point, values)
-    return ProjectCall(str(project), None, entry_point, values, environment, _content_hash(project))
+    check_project(project, entry_point, values)
+    check_environment(project, read_mlproject(project), environment, str(project))
+    return ProjectCall(str(project), None, entry_point, values, environment, content_hash(project))
 
 
 def _local_path(location: str, folder: Path) -> Path | None:
     if location.startswith("file://"):
         return Path(location.removeprefix("file://"))
-    # git@host:path is a URL without a scheme.
-    if "://" in location or re.match(r"^[\w.-]+@[\w.-]+:", location):
-        return None
-    return (folder / location).resolve()
+    return None if is_repository_url(location) else (folder / location).resolve()
 
 
 def _commit(repository: str, version: str | None) -> str:
     if version and FULL_COMMIT.match(version):
         return version
-    wanted = version or "HEAD"
-    names = [f"refs/tags/{wanted}^{{}}", f"refs/tags/{wanted}", f"refs/heads/{wanted}", wanted]
-    found = _remote_references(repository, [wanted, f"{wanted}^{{}}"])
-    for name in names:
-        if name in found:
-            return found[name]
-    raise ConfigurationError(
-        f"git repository {repository} has no branch or tag {wanted!r}; "
-        "correct version: a branch, a tag or a commit in full (40 digits)"
-    )
-
-
-def _remote_references(repository: str, patterns: list[str]) -> dict[str, str]:
-    try:
-        answer = subprocess.run(
-            ["git", "ls-remote", "--", repository, *patterns],
-            env=os.environ | {"GIT_TERMINAL_PROMPT": "0"},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=GIT_TIMEOUT,
-            check=True,
-        )
-    except FileNotFoundError:
+    reference = find_reference(Git(repository, own_environment()), version)
+    if reference is None:
         raise ConfigurationError(
-            "git is not installed here and the project lies in a git repository; install git"
-        ) from None
-    except subprocess.TimeoutExpired:
-        raise ServiceUnavailable(
-            f"git repository {repository} did not answer in {GIT_TIMEOUT:.0f} s; try again later"
-        ) from None
-    except subprocess.CalledProcessError as error:
-        raise ServiceUnavailable(
-            f"git repository {repository} cannot be read: {error.stderr.strip()}; see that the address is right "
-            "and that this machine may read it"
-        ) from None
-    lines = (line.split("\t") for line in answer.stdout.splitlines())
-    return {name: commit for commit, name in lines}
+            f"git repository {repository} has no branch or tag {version or 'HEAD'!r}; "
+            "correct version: a branch, a tag or a commit in full (40 digits)"
+        )
+    return reference.commit
 
 
-def _check(project: Path, entry_point: str, parameters: Mapping[str, str]) -> None:
+def check_project(project: Path, entry_point: str, parameters: Mapping[str, str], shown: str = "") -> None:
+    """See that a project is there and that the call fits it.
+
+    :param project: its folder.
+    :param parameters: values of the entry point's parameters.
+    :param shown: how messages name the project (default: the folder).
+    :raises ConfigurationError: if there is no such project, entry point or parameter, or a value does not fit.
+    """
+    shown = shown or str(project)
     if not project.is_dir():
-        raise ConfigurationError(f"there is no MLflow project at {project}: no such folder; correct the project's uri")
-    entry_points = _entry_points(project)
+        raise ConfigurationError(f"there is no MLflow project at {shown}: no such folder; correct the project's uri")
+    entry_points = read_mlproject(project).get("entry_points", {})
     if entry_point in entry_points:
         declared = (entry_points[entry_point] or {}).get("parameters") or {}
-        _check_parameters(f"{project}, entry point {entry_point!r}", declared, parameters)
+        _check_parameters(f"{shown}, entry point {entry_point!r}", declared, parameters)
     elif not (project / entry_point).is_file():
         known = ", ".join(sorted(entry_points)) or "none"
         raise ConfigurationError(
-            f"MLflow project {project} has no entry point {entry_point!r}, only: {known}; "
+            f"MLflow project {shown} has no entry point {entry_point!r}, only: {known}; "
             "correct entry_point or add it to the MLproject file"
         )
 
 
-def _entry_points(project: Path) -> dict[str, Any]:
+def read_mlproject(project: Path) -> dict[str, Any]:
+    """Return the content of a project's MLproject file; nothing if it has none.
+
+    :raises ConfigurationError: if the file cannot be read.
+    """
     file = next((path for path in project.iterdir() if path.name.lower() == "mlproject"), None)
     if file is None:
         return {}
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
-        return dict(content.get("entry_points") or {})
+        return {**content, "entry_points": dict(content.get("entry_points") or {})}
     except (yaml.YAMLError, UnicodeDecodeError, AttributeError, TypeError, ValueError) as error:
         raise ConfigurationError(f"{file} cannot be read: {error}; correct the file") from error
 
@@ -218,7 +201,8 @@ def _files(folder: Path) -> Iterator[Path]:
             yield path
 
 
-def _content_hash(folder: Path) -> str:
+def content_hash(folder: Path) -> str:
+    """Return the version of a folder's code: equal for equal files, whatever running it has left there."""
     digest = hashlib.sha256()
     for path in _files(folder):
         content = hashlib.sha256(path.read_bytes()).hexdigest()

@@ -79,10 +79,23 @@ def test_a_script_is_an_entry_point_too(folder: Path) -> None:
     call(folder, entry_point="train.py")
 
 
-def test_a_password_in_the_url_is_refused_and_not_shown(folder: Path) -> None:
+@pytest.mark.parametrize("login", ["ann:s3cret", ":s3cret", "ghp_s3cret", "glpat-s3cret:x-oauth-basic"])
+def test_a_password_in_the_url_is_refused_and_not_shown(folder: Path, login: str) -> None:
     with pytest.raises(ConfigurationError, match="credential helper") as caught:
-        call(folder, uri="https://ann:s3cret@git.example.org/wine.git", version="main")
+        call(folder, uri=f"https://{login}@git.example.org/wine.git", version="main")
     assert "s3cret" not in str(caught.value)
+
+
+def test_a_command_for_another_machine(folder: Path) -> None:
+    assert call(folder).command("r1", "7", ("mlflow",))[:2] == ["mlflow", "run"]
+
+
+def test_an_environment_that_cannot_be_made(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigurationError, match="conda"):
+        call(folder, environment="conda")
+    (folder / "project" / "MLproject").write_text(MLPROJECT + "python_env: nowhere.yaml\n")
+    with pytest.raises(ConfigurationError, match=r"names python_env: nowhere\.yaml"):
+        call(folder)
 
 
 @pytest.mark.parametrize("text", ["entry_points: [", "- a list", "entry_points: 3", "entry_points: [main]"])
