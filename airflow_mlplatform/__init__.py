@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from airflow_mlplatform.exceptions import SpecError as SpecError
     from airflow_mlplatform.factory.loader import load_dags as load_dags
     from airflow_mlplatform.hooks.mlflow import MlflowHook as MlflowHook
+    from airflow_mlplatform.macros import MACROS as MACROS
     from airflow_mlplatform.operators.etl import EtlOperator as EtlOperator
     from airflow_mlplatform.operators.local_deploy import LocalDeployOperator as LocalDeployOperator
     from airflow_mlplatform.operators.mlflow_register import MlflowRegisterOperator as MlflowRegisterOperator
@@ -30,6 +31,7 @@ __version__ = "0.1.0"
 PUBLIC = {
     "EtlOperator": "operators.etl",
     "LocalDeployOperator": "operators.local_deploy",
+    "MACROS": "macros",
     "MlflowHook": "hooks.mlflow",
     "MlflowRegisterOperator": "operators.mlflow_register",
     "MlflowRunOperator": "operators.mlflow_run",

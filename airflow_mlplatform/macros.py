@@ -7,15 +7,17 @@ from typing import TYPE_CHECKING, cast
 from airflow.sdk import Asset
 from jinja2 import pass_context
 
-from airflow_mlplatform.operators.provenance import data_assets
 from airflow_mlplatform.settings import settings
 from airflow_mlplatform.steps.storage import Storage
+from airflow_mlplatform.training.provenance import DataAsset, data_assets
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from airflow.sdk import Context
     from jinja2.runtime import Context as TemplateContext
 
-__all__ = ["MACROS", "asset_uri"]
+__all__ = ["MACROS", "asset_uri", "locate"]
 
 
 @pass_context
@@ -27,11 +29,14 @@ def asset_uri(context: TemplateContext, asset: str) -> str:
 
     :param asset: URI of the asset, as in ``schedule``.
     """
+    return locate(asset, data_assets(cast("Context", context)))
+
+
+def locate(asset: str, known: Iterable[DataAsset]) -> str:
+    """Return where the newest data of an asset lies, as far as that is known; else the asset's own place."""
     wanted = Asset(asset).uri.rstrip("/")
-    for known in data_assets(cast("Context", context)):
-        if known.asset == wanted and known.uri:
-            return known.uri
-    return Storage(pond=settings().pond).resolve(asset)
+    found = next((data.uri for data in known if data.asset == wanted and data.uri), None)
+    return found or Storage(pond=settings().pond).resolve(asset)
 
 
 MACROS = {"asset_uri": asset_uri}

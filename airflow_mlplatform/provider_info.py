@@ -45,6 +45,32 @@ OPTIONS = {
     "mlflow_conn_id": _option("Airflow connection (type mlflow) of the tracking server.", "mlflow_default"),
     "serving_address": _option("host:port on which the local runtime serves models.", "127.0.0.1:8090"),
     "registry_poll_interval": _option("Seconds between two looks at the model registry.", "5", kind="float"),
+    "kubernetes_conn_id": _option(
+        "Airflow connection (type kubernetes) with which pods are started; the cluster of the KubernetesExecutor if "
+        "empty.",
+        "",
+    ),
+    "namespace": _option(
+        "Namespace of the pods of trainings and container transforms; that of the KubernetesExecutor if empty.", ""
+    ),
+    "platform_image": _option(
+        "Image with this package, for what goes before and after foreign code in a pod; the executor's worker image "
+        "if empty.",
+        "",
+    ),
+    "training_image": _option("Image of trainings whose spec names none.", "", "mlplatform-trainer:0.1.0"),
+    "training_service_account": _option(
+        "Service account of training and container pods whose spec names none; they get no token of it.", "default"
+    ),
+    "credentials_secret": _option(
+        "Kubernetes Secret whose keys become environment variables of training pods and of what moves their data: "
+        "``AWS_ACCESS_KEY_ID``, ``AWS_SECRET_ACCESS_KEY``, ``AWS_ENDPOINT_URL``, ``MLFLOW_TRACKING_USERNAME`` …",
+        "",
+        "mlplatform-credentials",
+    ),
+    "pod_start_timeout": _option(
+        "Seconds that a pod may wait for a node and its images before the task fails.", "600", kind="float"
+    ),
     "specs_folder": _option("Folder in which ``dags/mlplatform.py`` looks for specs; the dags folder if empty.", ""),
 }
 

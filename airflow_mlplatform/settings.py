@@ -11,10 +11,36 @@ from airflow.configuration import AIRFLOW_HOME, conf
 
 from airflow_mlplatform.exceptions import ConfigurationError
 
-__all__ = ["Settings", "settings"]
+__all__ = ["PodSettings", "Settings", "settings"]
 
 SECTION = "mlplatform"
+EXECUTOR = "kubernetes_executor"
 Runtime = Literal["local", "kubernetes"]
+
+
+@dataclass(frozen=True)
+class PodSettings:
+    """What the deployment decides about the pods of trainings and container transforms.
+
+    :param kubernetes_conn_id: Airflow connection (type kubernetes); empty: the cluster of the KubernetesExecutor.
+    :param namespace: where the pods run; that of the KubernetesExecutor if not set.
+    :param template_file: pod template of the KubernetesExecutor's workers, whose security context, volumes and so on
+        the pods share; empty: none.
+    :param platform_image: image with this package, for what goes before and after foreign code.
+    :param training_image: image of trainings that name none.
+    :param service_account: service account of the pods whose spec names none; they get no token of it.
+    :param credentials_secret: Kubernetes Secret whose keys become environment variables: MLflow's and S3's credentials.
+    :param start_timeout: seconds that a pod may need to start.
+    """
+
+    kubernetes_conn_id: str
+    namespace: str
+    template_file: str
+    platform_image: str
+    training_image: str
+    service_account: str
+    credentials_secret: str
+    start_timeout: float
 
 
 @dataclass(frozen=True)
@@ -29,6 +55,7 @@ class Settings:
     :param mlflow_conn_id: Airflow connection (type mlflow) of the tracking server and registry.
     :param serving_address: ``host:port`` on which the local runtime serves models.
     :param registry_poll_interval: seconds between two looks at the model registry.
+    :param pods: how the pods that this package starts are made.
     """
 
     runtime: Runtime
@@ -39,6 +66,7 @@ class Settings:
     mlflow_conn_id: str
     serving_address: str
     registry_poll_interval: float
+    pods: PodSettings
 
 
 def _runtime() -> Runtime:
@@ -51,6 +79,22 @@ def _runtime() -> Runtime:
             f"or AIRFLOW__{SECTION.upper()}__RUNTIME"
         )
     return cast("Runtime", value)
+
+
+def _pods() -> PodSettings:
+    repository = conf.get(EXECUTOR, "worker_container_repository", fallback="")
+    tag = conf.get(EXECUTOR, "worker_container_tag", fallback="")
+    worker_image = f"{repository}:{tag}" if repository and tag else repository
+    return PodSettings(
+        kubernetes_conn_id=conf.get(SECTION, "kubernetes_conn_id", fallback=""),
+        namespace=conf.get(SECTION, "namespace", fallback="") or conf.get(EXECUTOR, "namespace", fallback="default"),
+        template_file=conf.get(EXECUTOR, "pod_template_file", fallback=""),
+        platform_image=conf.get(SECTION, "platform_image", fallback="") or worker_image,
+        training_image=conf.get(SECTION, "training_image", fallback=""),
+        service_account=conf.get(SECTION, "training_service_account", fallback="default"),
+        credentials_secret=conf.get(SECTION, "credentials_secret", fallback=""),
+        start_timeout=conf.getfloat(SECTION, "pod_start_timeout", fallback=600.0),
+    )
 
 
 @cache
@@ -69,4 +113,5 @@ def settings() -> Settings:
         mlflow_conn_id=conf.get(SECTION, "mlflow_conn_id", fallback="mlflow_default"),
         serving_address=conf.get(SECTION, "serving_address", fallback="127.0.0.1:8090"),
         registry_poll_interval=conf.getfloat(SECTION, "registry_poll_interval", fallback=5.0),
+        pods=_pods(),
     )

@@ -23,9 +23,10 @@ if TYPE_CHECKING:
 __all__ = ["build_dag", "dag_of"]
 
 
-def build_dag(document: Document) -> DAG:
+def build_dag(document: Document, bundle: str = "") -> DAG:
     """Build the DAG of a loaded document. No network, connection, variable or clock is touched.
 
+    :param bundle: name of the DAG bundle that holds the specs, if it is a spec bundle.
     :raises SpecError: if the document has problems, or this runtime cannot do what it asks.
     """
     spec = document.require()
@@ -34,23 +35,24 @@ def build_dag(document: Document) -> DAG:
             return build_etl(spec, document.path, document.shown)
         if isinstance(spec, Deployment):
             return build_deployment(spec, document.path, document.shown)
-        return build_training(spec, document.path, document.shown)
+        return build_training(spec, document.path, document.shown, bundle)
     except ConfigurationError as error:
         what, _, todo = str(error).partition("; ")
         problem = Problem(document.shown, document.line, 1, "", what, todo or "change the spec or [mlplatform] runtime")
         raise SpecError([problem]) from error
 
 
-def dag_of(path: str, *, root: str, index: int = 0, also_named_in: Sequence[str] = ()) -> DAG:
+def dag_of(path: str, *, root: str, index: int = 0, also_named_in: Sequence[str] = (), bundle: str = "") -> DAG:
     """Load one document and build its DAG: what a stub of the spec bundle calls.
 
     :param path: the YAML file.
     :param root: the folder of specs.
     :param index: position of the document in the file, from 0.
     :param also_named_in: places of other specs with the same name, found when the folder was read.
+    :param bundle: name of the DAG bundle that holds the specs.
     :raises SpecError: with every problem of the document.
     """
     document = load_document(Path(path), index, Path(root))
     if also_named_in:
         document = replace(document, spec=None, problems=(*document.problems, duplicate(document, also_named_in)))
-    return build_dag(document)
+    return build_dag(document, bundle)

@@ -8,11 +8,10 @@ from typing import Any
 
 from airflow.sdk import DAG, Param
 
-from airflow_mlplatform.factory.macros import asset_uri
 from airflow_mlplatform.factory.schedule import airflow_schedule, scheduled_assets
+from airflow_mlplatform.macros import asset_uri
 from airflow_mlplatform.policy import SPEC_PATH_ATTRIBUTE
 from airflow_mlplatform.settings import settings
-from airflow_mlplatform.specs.common import Head
 from airflow_mlplatform.specs.common import Param as SpecParam
 from airflow_mlplatform.specs.kinds import Spec
 
@@ -81,7 +80,7 @@ def _param(param: SpecParam) -> Param:
     return Param(description=description, **schema)
 
 
-def _default_args(spec: Head) -> dict[str, Any]:
+def _default_args(spec: Spec) -> dict[str, Any]:
     arguments: dict[str, Any] = {
         "owner": spec.owner,
         "retries": spec.retries.count,
@@ -89,7 +88,8 @@ def _default_args(spec: Head) -> dict[str, Any]:
     }
     if spec.timeout:
         arguments["execution_timeout"] = spec.timeout
-    if settings().runtime == "kubernetes":
+    # What else there is runs for moments on plain workers: a training's image and GPUs are its pod's.
+    if spec.kind == "etl" and settings().runtime == "kubernetes":
         from airflow_mlplatform.runtime.pod import pod_override
 
         arguments["executor_config"] = {"pod_override": pod_override(spec.defaults)}

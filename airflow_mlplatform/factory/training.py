@@ -1,12 +1,13 @@
-"""``kind: training`` → a DAG: run the project, once or over a matrix; select the best; register it."""
+"""``kind: training`` → a DAG: a run a combination, the best of them, the registry."""
 
 from __future__ import annotations
 
+import re
 from itertools import product
 from pathlib import Path
 from typing import Any
 
-from airflow.sdk import DAG, Asset, XComArg
+from airflow.sdk import DAG, Asset, TaskGroup
 
 from airflow_mlplatform.factory.dag import new_dag
 from airflow_mlplatform.factory.schedule import scheduled_assets
@@ -14,18 +15,22 @@ from airflow_mlplatform.operators.mlflow_register import MlflowRegisterOperator
 from airflow_mlplatform.operators.mlflow_run import MlflowRunOperator
 from airflow_mlplatform.operators.mlflow_select import MlflowSelectOperator
 from airflow_mlplatform.specs.training import Training
+from airflow_mlplatform.training.tracked_run import label
 
-__all__ = ["build_training"]
+__all__ = ["build_training", "combinations"]
 
 
-def build_training(spec: Training, path: Path, shown: str) -> DAG:
-    """Build the DAG of a training spec."""
+def build_training(spec: Training, path: Path, shown: str, bundle: str = "") -> DAG:
+    """Build the DAG of a training spec.
+
+    :param bundle: name of the DAG bundle that holds it; training pods take the project's folder from there.
+    """
     with new_dag(spec, path, shown) as dag:
-        result = _train(spec, path)
-        if spec.select:
-            result = MlflowSelectOperator(
-                task_id="select", runs=result, metric=spec.select.metric, best=spec.select.best
-            ).output
+        project = _project(spec, path, shown, bundle)
+        if spec.matrix:
+            result = _best(spec, _matrix(spec, project))
+        else:
+            result = MlflowRunOperator(task_id="train", **project).output
         if spec.register_:
             MlflowRegisterOperator(
                 task_id="register", run=result, model=spec.register_.model, alias=spec.register_.alias
@@ -33,9 +38,8 @@ def build_training(spec: Training, path: Path, shown: str) -> DAG:
     return dag
 
 
-def _train(spec: Training, path: Path) -> XComArg:
-    project: dict[str, Any] = {
-        "task_id": "train",
+def _project(spec: Training, path: Path, shown: str, bundle: str) -> dict[str, Any]:
+    return {
         "uri": spec.project.uri,
         "version": spec.project.version,
         "entry_point": spec.project.entry_point,
@@ -43,15 +47,38 @@ def _train(spec: Training, path: Path) -> XComArg:
         "secret": spec.project.secret and spec.project.secret.model_dump(),
         "experiment": spec.experiment,
         "environment": spec.environment,
-        "env": dict(spec.defaults.env),
+        "pod": spec.defaults,
         "search_path": str(path.parent),
+        "bundle": {"name": bundle, "folder": str(Path(shown).parent)} if bundle else None,
         "inlets": [Asset(uri) for uri in scheduled_assets(spec.schedule)],
     }
-    if not spec.matrix:
-        return MlflowRunOperator(**project).output
-    return MlflowRunOperator.partial(**project).expand(combination=combinations(spec.matrix)).output
 
 
-def combinations(matrix: dict[str, tuple[Any, ...]]) -> list[dict[str, Any]]:
-    """Return every combination of the matrix, the last parameter varying fastest."""
-    return [dict(zip(matrix, values, strict=True)) for values in product(*matrix.values())]
+def _matrix(spec: Training, project: dict[str, Any]) -> list[MlflowRunOperator]:
+    """Make a task a combination: mapped tasks could not start in the triggerer, and would each cost a worker."""
+    with TaskGroup("train"):
+        return [
+            MlflowRunOperator(task_id=task_id, task_display_name=label(combination), combination=combination, **project)
+            for task_id, combination in combinations(spec.matrix).items()
+        ]
+
+
+def _best(spec: Training, runs: list[MlflowRunOperator]) -> Any:
+    results = [run.output for run in runs]
+    if spec.select is None:
+        return results
+    return MlflowSelectOperator(
+        task_id="select", runs=results, metric=spec.select.metric, best=spec.select.best
+    ).output
+
+
+def combinations(matrix: dict[str, tuple[Any, ...]]) -> dict[str, dict[str, Any]]:
+    """Return every combination of the matrix by its task id, the last parameter varying fastest."""
+    found: dict[str, dict[str, Any]] = {}
+    for values in product(*matrix.values()):
+        combination = dict(zip(matrix, values, strict=True))
+        task_id = re.sub(r"[^A-Za-z0-9_.-]+", "_", label(combination).replace("=", "-"))[:150]
+        while task_id in found:
+            task_id += "_"
+        found[task_id] = combination
+    return found

@@ -11,7 +11,7 @@ from airflow_mlplatform.exceptions import ConfigurationError, ServiceRefused, Se
 from airflow_mlplatform.failing_fast import failing_fast
 from airflow_mlplatform.hooks.mlflow import MlflowHook
 from airflow_mlplatform.links import ModelVersionLink
-from airflow_mlplatform.operators.provenance import PREFIX, PRIVATE_TAGS, Provenance
+from airflow_mlplatform.training.provenance import PREFIX, PRIVATE_TAGS, Provenance
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

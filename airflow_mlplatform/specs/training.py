@@ -12,17 +12,23 @@ from airflow_mlplatform.specs.common import Head, SecretRef
 __all__ = ["Project", "Register", "Select", "Training"]
 
 Value = bool | int | float | str
-MAX_COMBINATIONS = 1000
+MAX_COMBINATIONS = 200
 
 
 class Project(Model):
     """An MLflow project and how it is called."""
 
-    uri: Text = Field(description="Folder beside the spec, absolute path, or git URL (…#subfolder).")
+    uri: Text = Field(
+        description="Folder beside the spec, absolute path (on Kubernetes: in the image), or git URL (…#subfolder)."
+    )
     version: Text | None = Field(default=None, description="Branch, tag or commit of a git URL.")
     entry_point: Text = Field(default="main", description="Entry point of the project.")
     parameters: dict[str, Value] = Field(default={}, description="Parameters of the entry point; Jinja allowed.")
-    secret: SecretRef | None = Field(default=None, description="Token for a private git repository.")
+    secret: SecretRef | None = Field(
+        default=None,
+        description="Token (https) or private key (ssh) for a private git repository; the Secret's keys username and "
+        "known_hosts count too, where they are there.",
+    )
 
 
 class Select(Model):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from airflow.sdk import Context
 
@@ -64,8 +64,11 @@ class Provenance:
     assets: tuple[DataAsset, ...] = ()
 
     @classmethod
-    def of(cls, context: Context) -> Provenance:
-        """Read it from the context of a running task."""
+    def of(cls, context: Context, assets: Iterable[DataAsset] | None = None) -> Provenance:
+        """Read it from the context of a task.
+
+        :param assets: the data it reads; if left out, that too is looked up in the context.
+        """
         task_instance: Any = context["ti"]
         return cls(
             dag_id=task_instance.dag_id,
@@ -74,8 +77,17 @@ class Provenance:
             map_index=-1 if task_instance.map_index is None else task_instance.map_index,
             try_number=task_instance.try_number,
             url=task_instance.log_url,
-            assets=tuple(data_assets(context)),
+            assets=tuple(data_assets(context) if assets is None else assets),
         )
+
+    def to_json(self) -> dict[str, Any]:
+        """Write it for a trigger."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Provenance:
+        """Read what :meth:`to_json` wrote."""
+        return cls(**{**data, "assets": tuple(DataAsset(**asset) for asset in data["assets"])})
 
     @property
     def key(self) -> str:

@@ -28,7 +28,7 @@ import sys
 
 from airflow.sdk import DAG, Asset, task
 
-from airflow_mlplatform.factory.macros import MACROS
+from airflow_mlplatform.macros import MACROS
 from airflow_mlplatform.operators.mlflow_register import MlflowRegisterOperator
 from airflow_mlplatform.operators.mlflow_run import MlflowRunOperator
 from airflow_mlplatform.operators.mlflow_select import MlflowSelectOperator

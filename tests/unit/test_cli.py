@@ -99,7 +99,7 @@ def test_render_shows_tasks_arrows_and_where_values_come_from(here: Path, capsys
     shown = capsys.readouterr().out
     assert "shop-training (training), schedule all of s3://pond/orders" in shown
     lines = [" ".join(line.split()) for line in shown.splitlines()]
-    assert "train MlflowRunOperator → select" in lines
+    assert "train.alpha-0.1_depth-2 MlflowRunOperator → select" in lines
     assert "owner everyone (defaults.yaml:1)" in lines
     assert "experiment shop (team/bad.yaml:6)" in lines
     assert "retries.count 2 (built in)" in lines

@@ -11,7 +11,7 @@ from airflow.sdk import Asset
 from jinja2 import Environment
 
 from airflow_mlplatform.exceptions import ConfigurationError
-from airflow_mlplatform.factory.macros import MACROS
+from airflow_mlplatform.macros import MACROS
 from airflow_mlplatform.settings import settings
 
 

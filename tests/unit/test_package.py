@@ -23,7 +23,8 @@ def test_importing_the_package_imports_no_airflow() -> None:
 
 @pytest.mark.parametrize("name", airflow_mlplatform.PUBLIC)
 def test_every_public_name_is_there(name: str) -> None:
-    assert getattr(airflow_mlplatform, name).__name__ == name
+    found = getattr(airflow_mlplatform, name)
+    assert name == "MACROS" or found.__name__ == name
 
 
 def test_an_unknown_name_says_which_there_are() -> None:

@@ -12,6 +12,7 @@ from airflow.serialization.serialized_objects import DagSerialization
 
 from airflow_mlplatform.exceptions import SpecError
 from airflow_mlplatform.factory.build import build_dag
+from airflow_mlplatform.factory.training import combinations
 from airflow_mlplatform.settings import settings
 from airflow_mlplatform.specs.load import load_file, load_text
 from tests.unit.specs.examples import DEPLOYMENT, ETL, TRAINING
@@ -117,12 +118,21 @@ def test_a_registry_change_is_watched() -> None:
     assert len(asset.watchers) == 1
 
 
-def test_a_matrix_is_mapped_and_the_best_goes_on() -> None:
+def test_a_matrix_is_a_task_a_combination_and_the_best_goes_on() -> None:
     dag = build(TRAINING)
-    assert arrows(dag) == {"train": {"select"}, "select": {"register"}, "register": set()}
-    train = dag.get_task("train")
-    assert train.is_mapped
-    assert [asset.uri for asset in train.partial_kwargs["inlets"]] == ["s3://pond/orders"]
+    runs = [task for task in dag.tasks if task.task_id.startswith("train.")]
+    assert {task.task_id: task.downstream_task_ids for task in runs} == {
+        f"train.alpha-{alpha}_depth-{depth}": {"select"} for alpha in (0.1, 0.5, 1.0) for depth in (2, 4)
+    }
+    assert [task.task_display_name for task in runs][:2] == ["alpha=0.1, depth=2", "alpha=0.1, depth=4"]
+    assert dag.get_task("select").downstream_task_ids == {"register"}
+    assert {asset.uri for task in runs for asset in task.inlets} == {"s3://pond/orders"}
+
+
+def test_combinations_that_look_alike_keep_apart() -> None:
+    found = combinations({"text": ("a b", "a-b", "a_b")})
+    assert list(found) == ["text-a_b", "text-a-b", "text-a_b_"]
+    assert [combination["text"] for combination in found.values()] == ["a b", "a-b", "a_b"]
 
 
 def test_a_single_training() -> None:

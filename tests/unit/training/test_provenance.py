@@ -8,7 +8,7 @@ from typing import Any
 
 from airflow.sdk import Asset, AssetAlias
 
-from airflow_mlplatform.operators.provenance import DataAsset, Provenance
+from airflow_mlplatform.training.provenance import DataAsset, Provenance
 
 
 def event(day: int, **extra: Any) -> SimpleNamespace:

@@ -1,0 +1,1 @@
+"""A training as MLflow knows it: one tracked run a task, and where it comes from."""
