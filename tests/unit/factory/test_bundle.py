@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ from airflow.dag_processing.dagbag import BundleDagBag
 
 from airflow_mlplatform.bundle import SpecBundle
 from airflow_mlplatform.exceptions import ConfigurationError
-from tests.unit.specs.examples import TRAINING
+from airflow_mlplatform.factory.stubs import document_of_stub
+from tests.unit.specs.examples import ETL, TRAINING
 
 
 @pytest.fixture
@@ -140,11 +142,84 @@ def test_a_worker_leaves_the_stubs_of_the_processor_alone(root: Path) -> None:
 def test_a_worker_on_a_new_machine_parses_no_spec_but_its_own(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (root / "team" / "b.yaml").write_text(f"{named('b')}---\n{named('c')}")
     (root / "bad.yaml").write_bytes(b"\xff")
-    monkeypatch.setattr("airflow_mlplatform.bundle.load_file", None)
+    monkeypatch.setattr("airflow_mlplatform.factory.stubs.load_file", None)
     worker = SpecBundle(name="specs", path=str(root))
     worker.initialize()
     assert set(stubs(worker)) == {"a.yaml.py", "bad.yaml.py", "team/b.yaml.py", "team/b.yaml.2.py"}
     assert parse(worker)[0] == {"a", "b", "c"}
+
+
+def test_the_stubs_of_a_new_machine_are_one_file(root: Path) -> None:
+    worker = SpecBundle(name="specs", path=str(root))
+    worker.initialize()
+    assert len({path.stat().st_ino for path in worker.path.rglob("*.py")}) == 1
+    worker.refresh()  # and a DAG processor that starts there writes its own, each apart
+    assert len({path.stat().st_ino for path in worker.path.rglob("*.py")}) == 2
+    assert parse(worker) == ({"a", "b"}, {})
+
+
+def test_a_file_system_without_hard_links_will_do(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*arguments: object, **options: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refused)
+    worker = SpecBundle(name="specs", path=str(root))
+    worker.initialize()
+    assert parse(worker) == ({"a", "b"}, {})
+
+
+def test_a_start_that_was_killed_half_way_is_made_good_by_the_next(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed(self: Path, target: Path) -> None:
+        raise SystemExit(137)
+
+    worker = SpecBundle(name="specs", path=str(root))
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", killed)
+        with pytest.raises(SystemExit):
+            worker.initialize()
+    assert not worker.path.exists()
+    (root / "a.yaml").unlink()
+    worker.initialize()
+    assert set(stubs(worker)) == {"team/b.yaml.py"}
+
+
+def test_stubs_that_another_start_wrote_meanwhile_are_kept(root: Path) -> None:
+    first, second = (SpecBundle(name="specs", path=str(root)) for _ in range(2))
+    first.initialize()
+    before = stubs(first)
+    second._stubs_of_now().write_unparsed()  # where a start goes on that saw no stubs, and then waited for the lock
+    assert stubs(first) == before
+
+
+def test_a_stub_knows_its_document_by_its_name(tmp_path: Path) -> None:
+    def document(stub: str) -> tuple[str, int]:
+        return document_of_stub(str(tmp_path / stub), str(tmp_path), "/specs")
+
+    assert document("a.yaml.py") == ("/specs/a.yaml", 0)
+    assert document("team/b.yml.12.py") == ("/specs/team/b.yml", 11)
+    assert document("a.yaml.2.yaml.py") == ("/specs/a.yaml.2.yaml", 0)
+    assert document("a.2.py") == ("/specs/a.2", 0)
+
+
+REFRESHED = """
+import sys
+from airflow_mlplatform.bundle import SpecBundle
+SpecBundle(name="specs", path=sys.argv[1]).refresh()
+from airflow.dag_processing.dagbag import BundleDagBag
+from airflow_mlplatform.factory.build import dag_of
+already = set(sys.modules)
+dag_of(sys.argv[1] + "/a.yaml", root=sys.argv[1])
+print([name for name in set(sys.modules) - already if name.startswith(("kubernetes", "airflow_mlplatform.factory"))])
+"""
+
+
+def test_what_stubs_import_is_there_before_the_dag_processor_forks(root: Path) -> None:
+    (root / "a.yaml").write_text(ETL)
+    environment = os.environ | {"AIRFLOW__MLPLATFORM__RUNTIME": "kubernetes"}
+    done = subprocess.run(
+        [sys.executable, "-c", REFRESHED, str(root)], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "[]"
 
 
 def test_a_git_bundle_is_wrapped_versions_included(root: Path, tmp_path: Path) -> None:
