@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow.models.taskinstancekey import TaskInstanceKey
 from airflow.providers.cncf.kubernetes.executors.kubernetes_executor import KubernetesExecutor
 from airflow.providers.cncf.kubernetes.kubernetes_helper_functions import annotations_to_key
 from airflow.utils.state import TaskInstanceState
+from kubernetes.client.rest import ApiException
+from urllib3.exceptions import HTTPError
 
 from airflow_mlplatform.runtime.pod_failure import PodFailure, failure, obstacle, out_of_memory
 from airflow_mlplatform.task_notes import TaskNotes, keep_try, spend_retries, state_of, unfinished
@@ -64,7 +66,12 @@ class MlplatformKubernetesExecutor(KubernetesExecutor):
 
     def sync(self) -> None:
         """Do what Airflow's executor does; then look, every few seconds, what pods wait for."""
-        super().sync()
+        try:
+            super().sync()
+        except (ApiException, HTTPError, OSError) as error:
+            # Airflow's own executor takes the scheduler with it, when it looks for pods of others just then.
+            _demand_outage(error)
+            log.warning("Kubernetes does not answer; the executor goes on in the next round: %s", error)
         if self._pods and time.monotonic() >= self._next_look:
             self._look(self._pods)
             self._next_look = time.monotonic() + SECONDS_BETWEEN_LOOKS
@@ -76,6 +83,15 @@ class MlplatformKubernetesExecutor(KubernetesExecutor):
             if self._pods and state == TaskInstanceState.FAILED and isinstance(key, TaskInstanceKey):
                 events[key] = (state, self._explain(key, info))
         return events
+
+    def try_adopt_task_instances(self, tis: Sequence[TaskInstance]) -> Sequence[TaskInstance]:
+        """Take over the pods of another scheduler; while Kubernetes is away nothing is reset, for they may live."""
+        try:
+            return super().try_adopt_task_instances(tis)
+        except (ApiException, HTTPError, OSError) as error:
+            _demand_outage(error)
+            log.warning("Kubernetes does not answer, so %d tasks are taken over later: %s", len(tis), error)
+            return []
 
     def revoke_task(self, *, ti: TaskInstance) -> None:
         """Take back a task that waited too long, and say in its log what its pod waited for."""
@@ -192,3 +208,9 @@ def _key(pod: Json) -> TaskInstanceKey:
 
 def _phase(pod: Json) -> str:
     return str((pod.get("status") or {}).get("phase"))
+
+
+def _demand_outage(error: Exception) -> None:
+    """Raise an error again that is an answer of Kubernetes, and not that it cannot answer now."""
+    if isinstance(error, ApiException) and (error.status or 500) < 500 and error.status != 429:
+        raise error

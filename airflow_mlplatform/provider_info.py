@@ -94,6 +94,5 @@ def get_provider_info() -> dict[str, Any]:
             "airflow_mlplatform.links.ModelVersionLink",
             "airflow_mlplatform.links.EndpointLink",
         ],
-        "executors": ["airflow_mlplatform.executor.MlplatformKubernetesExecutor"],
         "config": {"mlplatform": {"description": "airflow-mlplatform: specs, runtime, data pond.", "options": OPTIONS}},
     }

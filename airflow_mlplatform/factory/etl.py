@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from airflow.sdk import DAG
+from airflow.sdk import DAG, BaseOperator, chain
+from airflow.sdk.definitions.mappedoperator import MappedOperator, OperatorPartial
 
 from airflow_mlplatform.factory.dag import new_dag
 from airflow_mlplatform.operators.etl import EtlOperator
 from airflow_mlplatform.operators.etl_stage import EtlStageOperator
-from airflow_mlplatform.operators.etl_stages import CheckOperator, ExtractOperator, LoadOperator, TransformOperator
-from airflow_mlplatform.specs.etl import Etl, Source
+from airflow_mlplatform.operators.etl_stages import (
+    CheckOperator,
+    ExtractOperator,
+    ListFilesOperator,
+    LoadOperator,
+    TransformOperator,
+)
+from airflow_mlplatform.specs.common import Defaults
+from airflow_mlplatform.specs.etl import Etl, Source, Transform
 
 __all__ = ["build_etl"]
 
@@ -30,32 +39,73 @@ def build_etl(spec: Etl, path: Path, shown: str) -> DAG:
                 **where,
             )
         else:
-            _separate(spec, where)
+            _Stages(where, spec.defaults).build(spec)
     return dag
 
 
-def _separate(spec: Etl, where: dict[str, Any]) -> None:
-    extracts = {_table(source): _extract(source, where) for source in spec.sources}
-    inputs = {table: task.task_id for table, task in extracts.items()}
-    last: list[EtlStageOperator] = list(extracts.values())
-    for number, transform in enumerate(spec.transform, start=1):
-        task: EtlStageOperator = TransformOperator(
-            task_id=f"transform_{number}", transforms=[transform], inputs=inputs, **where
-        )
-        last >> task
-        inputs, last = {**inputs, "input": task.task_id}, [task]
-    staged = last[0].task_id
-    if spec.checks:
-        check = CheckOperator(task_id="check", checks=spec.checks, input=staged, **where)
-        last >> check
-        last = [check]
-    last >> LoadOperator(task_id="load", load=spec.load, input=staged, **where)
+Task = BaseOperator | MappedOperator
 
 
-def _table(source: Source) -> str:
-    return source.name or "input"
+@dataclass
+class _Stages:
+    """The tasks of a pipeline, while they are being made.
 
+    :param where: arguments that all of them share.
+    :param defaults: where and with what the pods of containers run.
+    :param inputs: table name → id of the task that stages it.
+    :param split: id of a task that is mapped over parts → id of the one that listed them.
+    :param listing: the last task that lists files.
+    """
 
-def _extract(source: Source, where: dict[str, Any]) -> ExtractOperator:
-    task_id = f"extract_{source.name}" if source.name else "extract"
-    return ExtractOperator(task_id=task_id, source=source, **where)
+    where: dict[str, Any]
+    defaults: Defaults
+    inputs: dict[str, str] = field(default_factory=dict)
+    split: dict[str, str] = field(default_factory=dict)
+    listing: ListFilesOperator | None = None
+
+    def build(self, spec: Etl) -> None:
+        """Make all tasks, and the arrows between them."""
+        last = [self._extract(source) for source in spec.sources]
+        for number, transform in enumerate(spec.transform, start=1):
+            task = self._transform(f"transform_{number}", transform)
+            last >> task
+            last = [task]
+        whole = {"input": last[0].task_id, "split": self.split, **self.where}
+        tail: list[Task] = [CheckOperator(task_id="check", checks=spec.checks, **whole)] if spec.checks else []
+        chain(last, *tail, LoadOperator(task_id="load", load=spec.load, **whole))
+
+    def _extract(self, source: Source) -> Task:
+        ending = f"_{source.name}" if source.name else ""
+        arguments = {"task_id": f"extract{ending}", "source": source, **self.where}
+        self.inputs[source.name or "input"] = f"extract{ending}"
+        if source.files is None or source.files.split is None:
+            return ExtractOperator(**arguments)
+        self.listing = ListFilesOperator(task_id=f"list{ending}", source=source, **self.where)
+        return self._mapped(ExtractOperator.partial(**arguments, listing=self.listing.task_id))
+
+    def _transform(self, task_id: str, transform: Transform) -> Task:
+        operator, arguments = self._operator(transform)
+        arguments["task_id"] = self.inputs["input"] = task_id
+        if transform.per:
+            # With all_success Airflow (3.3.2) takes mapped tasks behind mapped ones away too early where a cleared run
+            # has fewer parts than before: while one of the former is removed and others have not ended.
+            return self._mapped(operator.partial(**arguments, trigger_rule="none_failed"))
+        return operator(**arguments, split=self.split)
+
+    def _operator(self, transform: Transform) -> tuple[type[EtlStageOperator], dict[str, Any]]:
+        if transform.container is None:
+            return TransformOperator, {"transforms": [transform], "inputs": dict(self.inputs), **self.where}
+        # Imported here: most workers run an ETL without containers, and start sooner.
+        from airflow_mlplatform.operators.container_transform import ContainerTransformOperator
+
+        source = self.inputs.get("input") or next(iter(self.inputs.values()))
+        # Its own pod has the image and the resources; what a worker does for it, if anything, takes a moment.
+        return ContainerTransformOperator, {
+            "transform": transform.container, "input": source, "pod": self.defaults, "executor_config": {},
+        }  # fmt: skip
+
+    def _mapped(self, partial: OperatorPartial) -> MappedOperator:
+        assert self.listing is not None
+        task = partial.expand(part=self.listing.output)
+        self.split[task.task_id] = self.listing.task_id
+        return task

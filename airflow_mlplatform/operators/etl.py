@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from airflow_mlplatform.exceptions import ConfigurationError
 from airflow_mlplatform.operators.etl_stage import EtlStageOperator, announce, kept, own_outlets, read
 from airflow_mlplatform.specs.etl import Checks, Load, Source, Transform
 
@@ -57,6 +58,11 @@ class EtlOperator(EtlStageOperator):
         self.checks = kept(checks) if checks is not None else None
         self.load = kept(load)
         self.demand_runnable(self.transform)
+        if any((source.get("files") or {}).get("split") for source in self.extract):
+            raise ConfigurationError(
+                f"task {self.task_id}: one task cannot share files with others; drop split, or map ExtractOperator "
+                "over ListFilesOperator"
+            )
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Run all stages.

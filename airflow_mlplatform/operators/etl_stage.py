@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from airflow.sdk import Asset, BaseHook, BaseOperator, Context
 from pydantic import ValidationError
 
+from airflow_mlplatform.asset_log import note
 from airflow_mlplatform.exceptions import ConfigurationError, UnsupportedHere
 from airflow_mlplatform.failing_fast import failing_fast
 from airflow_mlplatform.operators.environment import kept_env, resolve_env, variables
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
     from airflow_mlplatform.specs.common import EnvValue
     from airflow_mlplatform.steps.engine import Engine
+    from airflow_mlplatform.steps.file_list import Part
     from airflow_mlplatform.steps.login import Login
     from airflow_mlplatform.steps.publish import LoadResult
     from airflow_mlplatform.steps.staging import Staging
@@ -28,6 +31,8 @@ if TYPE_CHECKING:
 __all__ = ["EtlStageOperator", "announce", "kept", "own_outlets", "read"]
 
 M = TypeVar("M", bound=Model)
+
+log = logging.getLogger(__name__)
 
 
 def kept(value: Model | Mapping[str, Any]) -> dict[str, Any]:
@@ -67,6 +72,7 @@ def announce(result: LoadResult, load: Load, outlets: Sequence[Any], context: Co
     for outlet in outlets:
         if isinstance(outlet, Asset):
             context["outlet_events"][outlet].extra.update(extra)
+            note(context, outlet, extra, log)
     return extra
 
 
@@ -77,7 +83,11 @@ class EtlStageOperator(BaseOperator):
         ``None``: what the machine or container has.
     :param search_path: folder of the spec, in which Python transforms and relative paths are found.
     :param env: environment variables of the steps: text, or ``{"connection": id}`` (its password).
+    :param split: of tasks that are mapped over parts of files, those that this one reads from: id of the task → id of
+        the :class:`~airflow_mlplatform.operators.etl_stages.ListFilesOperator` that listed the files.
     """
+
+    MAP_INDEX_TEMPLATE: ClassVar[str] = "{{ task.part_label }}"
 
     def __init__(
         self,
@@ -85,9 +95,11 @@ class EtlStageOperator(BaseOperator):
         memory: str | None = None,
         search_path: str | None = None,
         env: Mapping[str, EnvValue | Mapping[str, str]] | None = None,
+        split: Mapping[str, str] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self.split = dict(split or {})
         self.memory = memory
         self.search_path = search_path
         self.env = kept_env(env)
@@ -100,6 +112,7 @@ class EtlStageOperator(BaseOperator):
         from airflow_mlplatform.steps.storage import Storage
         from airflow_mlplatform.steps.workbench import Run, Workbench
 
+        self.name_part(context)
         with failing_fast(), variables(resolve_env(self.env)), Engine(self.memory) as engine:
             self._engine = engine
             storage = Storage(settings().pond, login_of, settings().s3_conn_id, self.search_path)
@@ -112,14 +125,41 @@ class EtlStageOperator(BaseOperator):
         return Staging(settings().staging, bench)
 
     def stage(self, table: Table, bench: Workbench, context: Context) -> dict[str, Any]:
-        """Put the task's result into the staging area; return the facts about it."""
-        result = self.staging(bench).put(self.staged_name(self.task_id, context), table)
+        """Put the task's result, or its part of it, into the staging area; return the facts about it."""
+        staging, part = self.staging(bench), self.own_part
+        if part is None:
+            result = staging.put(self.staged_name(self.task_id, context), table)
+        else:
+            result = staging.put_part(self.task_id, part, table)
         self.log.info("Staged %s rows (%s bytes) at %s", result.rows, result.bytes, result.uri)
         return result.to_dict()
 
     def staged(self, task: str, bench: Workbench, context: Context) -> Table:
-        """Return what a task of this run has staged."""
-        return self.staging(bench).get(self.staged_name(task, context))
+        """Return what a task of this run has staged: all of it, or the part that this task is for."""
+        staging, part = self.staging(bench), self.own_part
+        if part is not None:
+            return staging.get_part(task, part)
+        if task in self.split:
+            return staging.get_parts(task, self.split[task]).table()
+        return staging.get(self.staged_name(task, context))
+
+    def name_part(self, context: Context) -> None:
+        """Name the task in the UI after its part, if it is mapped over parts and has no name of its own."""
+        if self.own_part is not None and context.get("map_index_template") is None:
+            context["map_index_template"] = self.MAP_INDEX_TEMPLATE
+
+    @property
+    def own_part(self) -> Part | None:
+        """The part that this task is for, if it is mapped over parts."""
+        from airflow_mlplatform.steps.file_list import Part
+
+        part = getattr(self, "part", None)
+        return Part(**part) if part else None
+
+    @property
+    def part_label(self) -> str:
+        """The part in a line, which names a mapped task in the UI."""
+        return self.own_part.label if self.own_part else ""
 
     @staticmethod
     def staged_name(task: str, context: Context) -> str:
@@ -128,17 +168,19 @@ class EtlStageOperator(BaseOperator):
         return task if index is None or index < 0 else f"{task}[{index}]"
 
     def demand_runnable(self, transforms: Sequence[Mapping[str, Any]]) -> None:
-        """Refuse transforms that this runtime does not have, while the DAG is built.
+        """Refuse transforms that this task cannot run, while the DAG is built.
 
         :raises UnsupportedHere: for a container.
         """
         container = next((step["container"] for step in transforms if step.get("container")), None)
         if container is None:
             return
-        here = "the runtime is local" if settings().runtime == "local" else "this release has none yet"
+        what = f"task {self.task_id}: a container transform (image {container.get('image')!r})"
+        if settings().runtime == "local":
+            raise UnsupportedHere(f"{what} needs Kubernetes and the runtime is local; use sql: or python:")
         raise UnsupportedHere(
-            f"task {self.task_id}: a container transform (image {container.get('image')!r}) needs Kubernetes and "
-            f"{here}; use sql: or python:"
+            f"{what} is a pod of its own and cannot share this task with other stages; use stages: separate (in a "
+            "hand-written DAG: ContainerTransformOperator)"
         )
 
     def on_kill(self) -> None:

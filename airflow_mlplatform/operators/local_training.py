@@ -57,7 +57,7 @@ class LocalTraining:
         :param tell_url: told the page of the MLflow run, as soon as there is one.
         :raises ProcessFailed: if the project failed or vanished.
         """
-        run = drive(find_or_create(self.work, self.origin, _give_up), client.http)
+        run = drive(find_or_create(self.work, self.origin, self.log, _give_up), client.http)
         self._run_id = run.run_id
         url = self.hook.run_url(run)
         tell_url(url)
@@ -97,6 +97,7 @@ class LocalTraining:
 
     def _interpret(self, client: MlflowClient, process: LocalProcess, tail: Tail) -> None:
         if self._killed:
+            process.forget()
             raise ProcessFailed(f"MLflow run {self._run_id} was stopped because its Airflow task was killed")
         code, run = process.exit_code, client.get_run(self._run_id)
         if code is None and run.active:

@@ -6,7 +6,7 @@ from typing import Any
 
 from kubernetes.client import Configuration, models
 
-from airflow_mlplatform.specs.common import Defaults, EnvValue, Resources, SecretRef
+from airflow_mlplatform.specs.common import Defaults, EnvValue, Resources, SecretRef, Toleration
 
 __all__ = ["pod_override"]
 
@@ -15,9 +15,10 @@ SHARED: dict[str, Any] = {"local_vars_configuration": Configuration()}
 
 
 def pod_override(defaults: Defaults) -> models.V1Pod:
-    """Return image, resources, environment, service account and node selector as a pod.
+    """Return image, resources, environment, service account, node selector, tolerations and labels as a pod.
 
-    Connections in ``env`` are left to the task, which resolves them when it runs.
+    What is left out stays as the worker template has it; tolerations replace the template's. Connections in ``env``
+    are left to the task, which resolves them when it runs.
     """
     container = models.V1Container(
         name="base",
@@ -30,17 +31,31 @@ def pod_override(defaults: Defaults) -> models.V1Pod:
         containers=[container],
         service_account_name=defaults.service_account,
         node_selector=dict(defaults.node_selector) or None,
+        tolerations=[_toleration(one) for one in defaults.tolerations] or None,
         **SHARED,
     )
-    return models.V1Pod(spec=spec, **SHARED)
+    metadata = models.V1ObjectMeta(labels=dict(defaults.labels), **SHARED) if defaults.labels else None
+    return models.V1Pod(metadata=metadata, spec=spec, **SHARED)
 
 
 def _resources(resources: Resources) -> models.V1ResourceRequirements | None:
-    asked = {"cpu": resources.cpu, "memory": resources.memory, "nvidia.com/gpu": resources.gpu or None}
+    asked = {"cpu": resources.cpu, "memory": resources.memory}
     quantities = {name: str(value) for name, value in asked.items() if value is not None}
-    if not quantities:
+    limits = quantities | ({"nvidia.com/gpu": str(resources.gpu)} if resources.gpu else {})
+    if not limits:
         return None
-    return models.V1ResourceRequirements(requests=quantities, limits=quantities, **SHARED)
+    return models.V1ResourceRequirements(requests=quantities or None, limits=limits, **SHARED)
+
+
+def _toleration(toleration: Toleration) -> models.V1Toleration:
+    return models.V1Toleration(
+        key=toleration.key,
+        operator=toleration.operator,
+        value=toleration.value,
+        effect=toleration.effect,
+        toleration_seconds=toleration.tolerationSeconds,
+        **SHARED,
+    )
 
 
 def _env(name: str, value: EnvValue) -> models.V1EnvVar | None:

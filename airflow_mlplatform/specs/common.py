@@ -25,12 +25,16 @@ __all__ = [
     "Retries",
     "Schedule",
     "SecretRef",
+    "Toleration",
 ]
 
 PRESETS = ("@once", "@continuous", "@hourly", "@daily", "@weekly", "@monthly", "@quarterly", "@yearly")
 ENV_NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
 CPU = r"^[0-9]+(\.[0-9]+)?m?$"
 MEMORY = r"^[0-9]+(\.[0-9]+)?(k|Ki|M|Mi|G|Gi|T|Ti)?$"
+LABEL_NAME = r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?"
+LABEL_VALUE = re.compile(rf"({LABEL_NAME})?")
+LABEL_KEY = re.compile(rf"([a-z0-9]([a-z0-9.-]{{0,251}}[a-z0-9])?/)?{LABEL_NAME}")
 
 
 class SecretRef(Model):
@@ -74,11 +78,36 @@ class Resources(Model):
     gpu: int = Field(default=0, ge=0, description="Whole GPUs (nvidia.com/gpu).")
 
 
+class Toleration(Model):
+    """A taint of nodes that a pod bears, in Kubernetes' own words."""
+
+    key: Text | None = Field(default=None, description="Key of the taint; every taint if left out.")
+    operator: Literal["Equal", "Exists"] = Field(default="Equal", description="How value is compared.")
+    value: str | None = Field(default=None, description="Value of the taint, with operator Equal.")
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = Field(
+        default=None, description="Effect of the taint; every effect if left out."
+    )
+    tolerationSeconds: int | None = Field(
+        default=None, description="How long NoExecute is borne; for ever if left out."
+    )
+
+    @model_validator(mode="after")
+    def _as_kubernetes_wants_it(self) -> Toleration:
+        if self.operator == "Exists" and self.value is not None:
+            raise ValueError("operator Exists takes no value; drop value, or write operator: Equal")
+        if self.operator == "Equal" and self.key is None:
+            raise ValueError("without a key every taint is meant; write operator: Exists, or add key")
+        if self.tolerationSeconds is not None and self.effect != "NoExecute":
+            raise ValueError("tolerationSeconds goes with NoExecute only; write effect: NoExecute, or drop it")
+        return self
+
+
 class Defaults(Model):
     """Where and with what each task of the spec runs."""
 
     image: Text | None = Field(
-        default=None, description="Image of the tasks' pods; Airflow's worker image if left out."
+        default=None,
+        description="Image of the pods (of ETL stages: with Airflow and this package); the worker image if left out.",
     )
     resources: Resources = Field(default=Resources(), description="CPU, memory and GPUs of each task.")
     service_account: Text | None = Field(default=None, description="Kubernetes service account of the tasks' pods.")
@@ -86,6 +115,8 @@ class Defaults(Model):
         default={}, description="Environment variables: text, {secret: …, key: …} or {connection: …}."
     )
     node_selector: dict[str, str] = Field(default={}, description="Labels that the node must bear.")
+    tolerations: Items[Toleration] = Field(default=(), description="Taints of nodes that the pods bear.")
+    labels: dict[str, str] = Field(default={}, description="Labels of the pods.")
 
     @field_validator("env")
     @classmethod
@@ -94,6 +125,17 @@ class Defaults(Model):
             if not ENV_NAME.match(name):
                 raise ValueError(f"{name!r} is no name of an environment variable; use letters, digits and _")
         return env
+
+    @field_validator("labels", "node_selector")
+    @classmethod
+    def _labels(cls, labels: dict[str, str]) -> dict[str, str]:
+        for key, value in labels.items():
+            if not LABEL_KEY.fullmatch(key) or not LABEL_VALUE.fullmatch(value):
+                raise ValueError(
+                    f"{key}: {value!r} is no label of Kubernetes; use at most 63 letters, digits, -, _ and ., with a "
+                    "letter or digit at both ends"
+                )
+        return labels
 
 
 class Retries(Model):

@@ -28,6 +28,8 @@ IDENTIFIER = r"^[A-Za-z_][A-Za-z0-9_]*$"
 CALLABLE = r"^[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_]*$"
 PLACE = r"^(pond://|s3://|file:///|/|\{\{|\{%)"
 Format = Literal["csv", "parquet", "json"]
+# As many instances as Airflow makes of a mapped task ([core] max_map_length).
+MOST_PARTS = 1024
 
 
 class SqlSource(Model):
@@ -46,6 +48,15 @@ class FilesSource(Model):
     )
     connection: Text | None = Field(default=None, description="Airflow connection (type aws) for S3.")
     columns: dict[str, str] = Field(default={}, description="Column types (DuckDB names) where guessing is not wanted.")
+    split: int | None = Field(
+        default=None, ge=2, le=MOST_PARTS, description="Read by so many tasks (pods) at most, each a part of the files."
+    )
+
+    @model_validator(mode="after")
+    def _several_files(self) -> FilesSource:
+        if self.split and self.uri.lower().startswith(("http://", "https://")):
+            raise ValueError("split needs several files and a URL is one; drop split")
+        return self
 
 
 class HttpSource(Model):
@@ -105,6 +116,9 @@ class Transform(Model):
         default=None, description="module:callable beside the spec; takes and returns Arrow."
     )
     container: ContainerTransform | None = Field(default=None, description="Any image (needs Kubernetes).")
+    per: Literal["part"] | None = Field(
+        default=None, description="Run on each part of split files, before they are put together; sees that part only."
+    )
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Transform:
@@ -202,6 +216,33 @@ class Etl(Head):
     def sources(self) -> tuple[Source, ...]:
         """The sources as a tuple, also where there is one."""
         return (self.extract,) if isinstance(self.extract, Source) else self.extract
+
+    @property
+    def splits(self) -> bool:
+        """Whether files are read by several tasks."""
+        return any(source.files is not None and source.files.split for source in self.sources)
+
+    @property
+    def per_part(self) -> tuple[Transform, ...]:
+        """The transforms that run on each part of the files."""
+        return tuple(step for step in self.transform if step.per)
+
+    @model_validator(mode="after")
+    def _splits_fit(self) -> Etl:
+        if self.splits and self.stages == "fused":
+            raise ValueError(
+                "stages: fused is one task, which cannot share its files with others (split); "
+                "write stages: separate or drop split"
+            )
+        count = len(self.per_part)
+        if count and (len(self.sources) > 1 or not self.splits):
+            raise ValueError("transform: per: part needs files with split as the only source; drop per or add split")
+        if any(step.per is None for step in self.transform[:count]):
+            raise ValueError(
+                "transform: per: part comes after a transform of the whole, where there are no parts any more; "
+                "move it to the front or drop per"
+            )
+        return self
 
     @model_validator(mode="after")
     def _sources_fit(self) -> Etl:

@@ -29,15 +29,26 @@ def format_of(name: str) -> str | None:
     return ENDINGS.get(suffix)
 
 
-def reading(engine: Engine, files: Sequence[Path], kind: str, columns: Mapping[str, str], *, hive: bool = False) -> str:
+def reading(
+    engine: Engine,
+    files: Sequence[Path],
+    kind: str,
+    columns: Mapping[str, str],
+    *,
+    hive: bool = False,
+    hive_types: Mapping[str, str] | None = None,
+) -> str:
     """Write the SELECT that reads files of one format.
 
     :param files: files on this machine; columns are matched by name, what a file lacks is null.
     :param kind: ``csv``, ``parquet`` or ``json``.
     :param columns: types (DuckDB's words) of columns that are not to be guessed.
     :param hive: whether folders named column=value are columns.
+    :param hive_types: their types; guessed if left out.
     """
     options = [f"hive_partitioning = {literal(hive)}"]
+    if hive and hive_types:
+        options.append(f"hive_types = {literal(dict(hive_types))}")
     if len(files) > 1:
         options.append("union_by_name = true")
     names = literal([str(file) for file in files])

@@ -10,14 +10,18 @@ from airflow_mlplatform.exceptions import ConfigurationError
 from airflow_mlplatform.steps import publish_local, publish_s3
 from airflow_mlplatform.steps.listing import read_manifest
 from airflow_mlplatform.steps.parquet import Facts, facts_of, run_of, schema_hash, write_parquet
-from airflow_mlplatform.steps.parts import Parts
+from airflow_mlplatform.steps.parts import OneFile, PartByPart, Partitioned, Parts
 from airflow_mlplatform.steps.snapshot import take
+from airflow_mlplatform.steps.staged_parts import StagedParts
+from airflow_mlplatform.steps.workbench import Table
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from airflow_mlplatform.specs.etl import Load
     from airflow_mlplatform.steps.manifest import Manifest
     from airflow_mlplatform.steps.storage import Location
-    from airflow_mlplatform.steps.workbench import Table, Workbench
+    from airflow_mlplatform.steps.workbench import Workbench
 
 __all__ = ["LoadResult", "publish", "published"]
 
@@ -42,25 +46,42 @@ class LoadResult:
         return asdict(self)
 
 
-def publish(load: Load, table: Table, bench: Workbench) -> LoadResult:
+def publish(load: Load, data: Table | StagedParts, bench: Workbench) -> LoadResult:
     """Write data where it goes. Readers see what was there before or all that is there now.
 
-    :param table: the data, checked.
+    :param data: the data, checked.
     :raises ConfigurationError: if something else lies there, or it cannot be partitioned so.
     :raises ServiceUnavailable: if S3 does not answer.
     """
     place = _place(load, bench)
     publisher = publish_local if place.s3 is None else publish_s3
     with bench.engine.explaining(f"load {load.uri}"):
-        file = table.file or write_parquet(bench, table.query, bench.engine.fresh("load.parquet")).file
-        assert file is not None
-        facts = facts_of(bench.engine, file)
         if _is_file(load):
+            file = _whole(data, bench)
             publisher.replace_file(place, file)
-            return _result(place, facts)
-        parts = Parts(bench, file, facts, load.partition_by, uuid4().hex[:12])
-        manifest = publisher.replace_folder(place, parts)
+            return _result(place, facts_of(bench.engine, file))
+        manifest = publisher.replace_folder(place, _parts(load, data, bench))
     return _of_manifest(place, manifest)
+
+
+def _whole(data: Table | StagedParts, bench: Workbench) -> Path:
+    table = data.table() if isinstance(data, StagedParts) else data
+    file = table.file or write_parquet(bench, table.query, bench.engine.fresh("load.parquet")).file
+    assert file is not None
+    return file
+
+
+def _parts(load: Load, data: Table | StagedParts, bench: Workbench) -> Parts:
+    name = uuid4().hex[:12]
+    if isinstance(data, StagedParts):
+        if load.partition_by and data.facts.rows:
+            return Partitioned(bench, data.facts, load.partition_by, name, data.table().query)
+        return PartByPart(bench, data.facts, load.partition_by, name, data)
+    file = _whole(data, bench)
+    facts = facts_of(bench.engine, file)
+    if load.partition_by and facts.rows:
+        return Partitioned(bench, facts, load.partition_by, name, Table.of(file).query)
+    return OneFile(bench, facts, load.partition_by, name, file)
 
 
 def published(load: Load, bench: Workbench) -> LoadResult | None:

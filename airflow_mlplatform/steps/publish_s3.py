@@ -20,7 +20,7 @@ from airflow_mlplatform.steps.parts import PART, Parts
 from airflow_mlplatform.steps.storage import Location, s3_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
 __all__ = ["replace_file", "replace_folder"]
@@ -53,8 +53,12 @@ def replace_folder(place: Location, parts: Parts) -> Manifest:
     _demand_ours(place)
     folder = parts.bench.engine.fresh("load")
     folder.mkdir()
-    manifest = parts.write(folder)
-    _upload(place, folder, manifest.files, parts)
+
+    def away(names: Sequence[str]) -> None:
+        _upload(place, folder, names, parts)
+        parts.drop(folder, names)
+
+    manifest = parts.write(folder, away)
     manifest = replace(manifest, superseded=_superseded(place))
     (folder / MANIFEST).write_text(manifest.to_json())
     replace_file(place / MANIFEST, folder / MANIFEST)
@@ -108,7 +112,10 @@ def _repair(place: Location, folder: Path, manifest: Manifest, parts: Parts) -> 
         missing = set(manifest.files) - set(_objects(place))
         if not missing or current is None or current.load != manifest.load:
             return
-        _upload(place, folder, missing, parts)
+        for name in sorted(missing):
+            parts.again(folder, [name])
+            _upload(place, folder, [name], parts)
+            parts.drop(folder, [name])
     raise ServiceUnavailable(f"load {place.uri}: another try of this run keeps removing its files; a retry may help")
 
 

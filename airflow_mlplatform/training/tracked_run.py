@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from airflow_mlplatform.clients import mlflow_operations as mlflow
 from airflow_mlplatform.clients.mlflow_operations import quoted
@@ -72,18 +72,22 @@ class Work:
         return {key: value for key, value in tags.items() if value}
 
 
-def find_or_create(work: Work, origin: Provenance, give_up: Callable[[Run], None] = lambda _: None) -> Operation[Run]:
+def find_or_create(
+    work: Work, origin: Provenance, log: Any, give_up: Callable[[Run], None] = lambda _: None
+) -> Operation[Run]:
     """Return the run of this task.
 
     An open or finished run of an earlier try is continued, and one that was killed is opened again, as long as the work
     is the same. A failed one stays as it is: the next try makes its own. What this very try has failed is returned.
 
+    :param log: the task's log.
     :param give_up: told of a run whose place another one takes, before it is closed.
     """
     experiment_id = yield from mlflow.get_or_create_experiment(work.experiment)
     found = yield from mlflow.search_runs(experiment_id, f"tags.`{KEY}` = {quoted(origin.key)}", limit=1)
     for former in found:
         if former.tags.get(FINGERPRINT) == work.fingerprint and _goes_on(former, origin):
+            log.info("Continuing MLflow run %s (%s) of an earlier try", former.run_id, former.status)
             return (yield from _continue(former, work, origin))
         give_up(former)
         if former.active:

@@ -72,7 +72,7 @@ class Training:
         :raises ConfigurationError: for a mistake that no retry mends.
         :raises ServiceRefused: if MLflow or Kubernetes will not.
         """
-        run = await self._ask(lambda: find_or_create(self.work, self.origin))
+        run = await self._ask(lambda: find_or_create(self.work, self.origin, self.log))
         self.run_id = run.run_id
         await self._leave(MlflowRunLink.key, self.hook.run_url(run))
         self.log.info("MLflow run %s: %s", run.run_id, self.hook.run_url(run))

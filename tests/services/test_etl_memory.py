@@ -11,6 +11,8 @@ from typing import Any
 import duckdb
 import pytest
 
+from tests.services.etl_parts import Site
+
 MEBIBYTES = 512
 CODE = """
 import json, sys
@@ -74,3 +76,42 @@ def test_peak_stays_below_the_limit(source: Path, tmp_path: Path, transform: Any
     print(told)
     assert told["rows"] == ROWS
     assert told["peak"] < MEBIBYTES
+
+
+SPLIT = """
+import json, sys
+from pathlib import Path
+import airflow.sdk  # what a worker holds besides us
+from benchmarks.etl import peak_mebibytes
+from tests.services.etl_parts import Site
+from tests.services.split_steps import SplitSteps
+task = json.loads(sys.argv[1])
+site = Site(Path(task["folder"]), {})
+steps = SplitSteps(site, task["folder"] + "/staging", {"uri": task["uri"]}, task["load"], "run", task["memory"])
+steps.do(task["step"])
+print(json.dumps({"peak": peak_mebibytes()}))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("uri", ["pond://x", "pond://x.parquet"])
+def test_peak_of_split_files(source: Path, tmp_path: Path, uri: str) -> None:
+    (tmp_path / "src").mkdir()
+    for name in ("1", "2"):
+        (tmp_path / f"src/{name}.parquet").hardlink_to(source)
+    task = {
+        "folder": str(tmp_path), "memory": f"{MEBIBYTES}Mi", "uri": str(tmp_path / "src/*.parquet"),
+        "load": {"uri": uri},
+    }  # fmt: skip
+    for step in ("list", "extract:0", "extract:1", "load"):
+        done = subprocess.run(
+            [sys.executable, "-c", SPLIT, json.dumps({**task, "step": step})],
+            cwd=Path(__file__).parents[2], stdout=subprocess.PIPE, text=True, check=True,
+        )  # fmt: skip
+        told = json.loads(done.stdout.splitlines()[-1])
+        print(step, told)
+        assert told["peak"] < MEBIBYTES
+    with Site(tmp_path, {}).bench() as bench:
+        place = bench.storage.locate(uri)
+        found = place.local if place.local.is_file() else place.local / "**/*.parquet"
+        assert bench.engine.rows(f"SELECT count(*) FROM '{found}'") == [(2 * ROWS,)]

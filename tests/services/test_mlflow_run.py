@@ -283,7 +283,8 @@ def test_a_killed_task_stops_its_project_and_closes_its_run(task: Task) -> None:
     assert "was killed" in failure["error"]
     assert f"ended {run.run_id}" not in task.work
     task.release()
-    assert task.run()["run_id"] != run.run_id
+    assert task.run()["run_id"] == run.run_id
+    assert task.only_run.status == "FINISHED"
 
 
 @pytest.mark.parametrize(

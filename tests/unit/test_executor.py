@@ -16,6 +16,7 @@ from airflow.providers.cncf.kubernetes.executors.kubernetes_executor import Kube
 from airflow.providers.cncf.kubernetes.executors.kubernetes_executor_types import KubernetesResults
 from airflow.utils.state import TaskInstanceState
 from kubernetes.client.rest import ApiException
+from urllib3.exceptions import MaxRetryError
 
 from airflow_mlplatform import executor as module
 from airflow_mlplatform.executor import MlplatformKubernetesExecutor
@@ -338,3 +339,26 @@ def test_an_executor_that_only_reads_logs_needs_no_kubernetes() -> None:
     executor.fail(KEY, "x")
     assert executor.get_event_buffer() == {KEY: (TaskInstanceState.FAILED, "x")}
     executor.end()
+
+
+@pytest.mark.parametrize("error", [MaxRetryError(None, "/pods"), ApiException(503), ApiException(429)])  # type: ignore[arg-type]
+def test_a_kubernetes_that_is_away_ends_no_scheduler_and_resets_no_tasks(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    executor = answering(monkeypatch, error)
+    executor.sync()
+    assert list(executor.try_adopt_task_instances([])) == []
+
+
+def test_a_kubernetes_that_refuses_ends_the_scheduler(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ApiException):
+        answering(monkeypatch, ApiException(403)).sync()
+
+
+def answering(monkeypatch: pytest.MonkeyPatch, error: Exception) -> MlplatformKubernetesExecutor:
+    def away(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(KubernetesExecutor, "try_adopt_task_instances", away)
+    monkeypatch.setattr(KubernetesExecutor, "sync", away)
+    return MlplatformKubernetesExecutor.__new__(MlplatformKubernetesExecutor)

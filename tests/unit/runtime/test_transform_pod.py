@@ -71,11 +71,11 @@ def test_the_orders_are_understood() -> None:
     assert Order.model_validate_json(env(found["output"])[ORDER]).task == "transform_1"
 
 
-def test_the_work_is_another_for_another_image_input_or_clearing() -> None:
+def test_the_work_is_another_for_another_image_input_or_try() -> None:
     other = [
         replace(POD, transform=ContainerTransform(image="example/clean:2")),
         replace(POD, source=Staged("extract", listing="list")),
-        replace(POD, clears=1),
+        replace(POD, attempt="0199"),
         replace(POD, staging="s3://elsewhere"),
     ]
     assert len({pod.work for pod in (POD, *other)}) == 5
