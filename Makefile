@@ -8,7 +8,7 @@ OLDEST_AIRFLOW := 3.3.0
 COMPILE := $(VENV)/bin/uv pip compile -q pyproject.toml --extra demo --extra kubernetes --group dev \
 	--universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 
-.PHONY: help demo test test-cluster test-range lint format lock benchmarks clean
+.PHONY: help demo test test-cluster test-long test-range lint format lock benchmarks clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -18,11 +18,15 @@ demo: $(VENV)/.installed ## raw data to a served model, on this machine; Ctrl-C 
 
 test: $(VENV)/.installed ## all tests: first those that need nothing, then those whose services are present
 	$(VENV)/bin/python -m pytest tests/unit
-	$(VENV)/bin/python -m pytest tests/services tests/airflow
+	$(VENV)/bin/python -m pytest tests/services tests/airflow -m "not long"
 
 test-cluster: $(VENV)/.installed ## tests on the Kubernetes cluster of KUBECONFIG; what else they need: CONTRIBUTING.md
+	docker/build airflow trainer
+	MLPLATFORM_IMAGES_BUILT=1 $(VENV)/bin/python -m pytest tests/cluster -m "not long"
+
+test-long: $(VENV)/.installed ## what takes minutes: kills at every step, package environments, all images, every pod failure
 	docker/build
-	MLPLATFORM_IMAGES_BUILT=1 $(VENV)/bin/python -m pytest tests/cluster
+	MLPLATFORM_IMAGES_BUILT=1 $(VENV)/bin/python -m pytest tests/services tests/cluster -m long
 
 test-range: $(VENV)/.installed ## unit tests at both ends of the supported range of Airflow and Python
 	tests/range.sh

@@ -68,7 +68,7 @@ for name, deferrable in (("plain", False), ("deferrable", True)):
         )
     globals()[name] = dag
 """
-LAUNCHER = [
+LAUNCHER: list[dict[str, object]] = [
     {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "launcher"}},
     {
         "apiVersion": "rbac.authorization.k8s.io/v1",

@@ -9,6 +9,8 @@ from tests.cluster.platform import ClusterPlatform
 from tests.cluster.proxy import Fault
 from tests.cluster.small_dags import publish_tiny
 
+pytestmark = pytest.mark.long
+
 OUTAGE = 30.0
 
 

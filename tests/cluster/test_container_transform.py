@@ -113,6 +113,7 @@ def test_no_credentials_stand_in_the_pod(platform: ClusterPlatform) -> None:
         assert not pod.last["spec"].get("automountServiceAccountToken")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("kind", "reason"),
     [
@@ -128,6 +129,7 @@ def test_a_mistake_is_told_and_not_tried_again(platform: ClusterPlatform, kind: 
     platform.wait_until(f"the log says {reason}", lambda: reason in platform.api.log(run, "transform_1"), 60)
 
 
+@pytest.mark.long
 def test_a_failure_of_the_container_is_tried_again(platform: ClusterPlatform) -> None:
     run = platform.finish(platform.start("container-fails"))
     assert (run.state, platform.tries(run, "transform_1")) == ("failed", 2)
@@ -135,6 +137,7 @@ def test_a_failure_of_the_container_is_tried_again(platform: ClusterPlatform) ->
     assert len(own_pods(platform, run)) == 2
 
 
+@pytest.mark.long
 def test_a_pod_that_is_deleted_costs_a_try_and_the_data_is_loaded_once(platform: ClusterPlatform) -> None:
     run = platform.start("container-slow")
     platform.kubectl("delete", "pod", wait_for_work(platform, run), "--force", "--grace-period=0")
@@ -143,6 +146,7 @@ def test_a_pod_that_is_deleted_costs_a_try_and_the_data_is_loaded_once(platform:
     assert platform.api.xcom(run, "load")["rows"] == 3
 
 
+@pytest.mark.long
 def test_another_triggerer_goes_on_with_the_same_pod(platform: ClusterPlatform) -> None:
     run = platform.start("container-slow")
     wait_for_work(platform, run)
@@ -154,6 +158,7 @@ def test_another_triggerer_goes_on_with_the_same_pod(platform: ClusterPlatform) 
     assert platform.pods.workers(run.dag_id, run.run_id, "transform_1") == []
 
 
+@pytest.mark.long
 def test_a_cleared_run_works_on_the_new_data(platform: ClusterPlatform, tmp_path: Path) -> None:
     run = platform.start("container-slow")
     wait_for_work(platform, run)

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from tests.cluster.platform import ClusterPlatform
 
+pytestmark = pytest.mark.long
+
 WINE = Path(__file__).parents[2] / "dag_specs" / "wine" / "project"
 CREDENTIALS = "mlplatform-credentials"
 TOKEN = "glpat-5ecret_T0ken"

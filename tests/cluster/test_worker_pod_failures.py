@@ -9,6 +9,8 @@ import pytest
 from airflow_mlplatform.demo.airflow_api import DagRun
 from tests.cluster.platform import ClusterPlatform
 
+pytestmark = pytest.mark.long
+
 SPEC = """\
 apiVersion: mlplatform/v1
 kind: etl

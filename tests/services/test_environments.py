@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from airflow_mlplatform.runtime.project_environment import Environment
     from tests.services.mlflow_server import MlflowServer
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 REPOSITORY = Path(__file__).parents[2]
 # `six` in a version that nothing here depends on: only an environment of its own has it.

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["bucket", "minio", "s3_site", "site"]
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 FILE = {"uri": "pond://wine.parquet"}
 FOLDER = {"uri": "pond://wine"}
