@@ -67,9 +67,7 @@ def _best(spec: Training, runs: list[MlflowRunOperator]) -> Any:
     results = [run.output for run in runs]
     if spec.select is None:
         return results
-    return MlflowSelectOperator(
-        task_id="select", runs=results, metric=spec.select.metric, best=spec.select.best
-    ).output
+    return MlflowSelectOperator(task_id="select", runs=results, metric=spec.select.metric, best=spec.select.best).output
 
 
 def combinations(matrix: dict[str, tuple[Any, ...]]) -> dict[str, dict[str, Any]]:

@@ -125,6 +125,11 @@ class Identity:
         """Whether a pod with these annotations was made by this very try."""
         return annotations.get(f"{PREFIX}/try_number") == str(self.try_number)
 
+    def outdated_by(self, annotations: Mapping[str, str]) -> bool:
+        """Whether a pod with these annotations was made by a later try."""
+        made = annotations.get(f"{PREFIX}/try_number", "")
+        return made.isdigit() and int(made) > self.try_number
+
     def same_work(self, annotations: Mapping[str, str]) -> bool:
         """Whether a pod with these annotations does what this one would do."""
         return annotations.get(f"{PREFIX}/work") == self.work

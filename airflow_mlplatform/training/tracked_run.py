@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from airflow_mlplatform.clients.http import Operation
     from airflow_mlplatform.clients.mlflow_entities import Run, RunStatus
 
-__all__ = ["COMMIT", "RunResult", "Work", "close", "find_or_create", "label", "result_of"]
+__all__ = ["COMMIT", "TRY", "RunResult", "Work", "close", "find_or_create", "label", "result_of"]
 
 TRY = f"{PREFIX}airflow.try"
 COMMIT = "mlflow.source.git.commit"

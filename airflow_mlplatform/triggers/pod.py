@@ -18,7 +18,7 @@ from airflow_mlplatform.triggers.outages import Outages
 if TYPE_CHECKING:
     from airflow_mlplatform.runtime.pod_manifest import Identity
 
-__all__ = ["PodEnd", "PodRun", "patiently"]
+__all__ = ["PodEnd", "PodRun", "patiently", "remove"]
 
 T = TypeVar("T")
 
@@ -55,6 +55,13 @@ async def patiently(ask: Callable[[], Awaitable[T]], outages: Outages) -> T:
         else:
             outages.answered()
             return answer
+
+
+async def remove(pods: Pods, identity: Identity, outages: Outages) -> None:
+    """Remove a task's pod, if it is there and not a later try's: a triggerer may hear late that its task was ended."""
+    pod = await patiently(lambda: pods.get(identity.name), outages)
+    if pod is not None and not identity.outdated_by(_annotations(pod)):
+        await patiently(lambda: pods.delete(identity.name, pod["metadata"]["uid"]), outages)
 
 
 class PodRun:
@@ -104,7 +111,7 @@ class PodRun:
 
     async def remove(self) -> None:
         """Remove the pod, if it is there."""
-        await self._patiently(lambda: self._pods.delete(self._identity.name))
+        await remove(self._pods, self._identity, self._outages)
 
     async def _make_or_find(self) -> Pod:
         name = self._identity.name

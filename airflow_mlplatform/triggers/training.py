@@ -19,10 +19,10 @@ from airflow_mlplatform.runtime.pod_failure import PodFailure
 from airflow_mlplatform.runtime.pod_manifest import Identity
 from airflow_mlplatform.settings import settings
 from airflow_mlplatform.training.provenance import CODE_VERSION, REASON, Provenance
-from airflow_mlplatform.training.tracked_run import COMMIT, RunResult, Work, close, find_or_create, result_of
+from airflow_mlplatform.training.tracked_run import COMMIT, TRY, RunResult, Work, close, find_or_create, result_of
 from airflow_mlplatform.training.training_pod import PROJECT, TRAIN, TrainingPod
 from airflow_mlplatform.triggers.outages import Outages
-from airflow_mlplatform.triggers.pod import PodEnd, PodRun, patiently
+from airflow_mlplatform.triggers.pod import PodEnd, PodRun, patiently, remove
 
 if TYPE_CHECKING:
     from airflow_mlplatform.clients.http import Operation
@@ -87,13 +87,15 @@ class Training:
         return result
 
     async def stop(self, run_id: str, reason: str) -> None:
-        """Remove the pod and close the run; the next try opens it again.
+        """Remove the pod and close the run, unless the next try has them already; it opens the run again.
 
         :param run_id: the MLflow run; empty if there is none yet.
         """
-        await patiently(lambda: self.pods.delete(self._identity.name), self._outages)
+        await remove(self.pods, self._identity, self._outages)
         if run_id:
-            await self._ask(lambda: close(run_id, "KILLED", reason))
+            run = await self._ask(lambda: get_run(run_id))
+            if run.tags.get(TRY) == str(self.origin.try_number):
+                await self._ask(lambda: close(run_id, "KILLED", reason))
 
     @property
     def _identity(self) -> Identity:

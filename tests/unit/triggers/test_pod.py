@@ -209,5 +209,12 @@ async def test_removing_twice(cluster: FakeCluster) -> None:
     assert cluster.pods == {}
 
 
+async def test_the_pod_of_a_later_try_is_left_alone(cluster: FakeCluster) -> None:
+    later = {**MANIFEST["metadata"], "annotations": replace(OURS, try_number=2).annotations}
+    cluster.add({**MANIFEST, "metadata": later})
+    await pod_run(cluster).remove()
+    assert NAME in cluster.pods
+
+
 def test_an_end_without_anything() -> None:
     assert PodEnd(None).messages == {}
