@@ -66,15 +66,15 @@ with DAG("mapped", schedule=None, params={"word": "go"}, default_args={"retries"
         task_id="train",
         uri="project",
         experiment="mapped",
-        bundle={"name": "specs", "folder": "patient"},
+        bundle={"name": "specs", "folder": "waiter"},
         pod={"resources": {"memory": "1Gi"}},
     ).expand(combination=[{"word": "{{ params.word }}"}])
 """
 
 
 def publish_patients(platform: ClusterPlatform) -> None:
-    """Publish `patient`, which waits for its word, the same `mapped`, and `hungry`, which has too little memory."""
-    for name, memory in (("patient", "1Gi"), ("hungry", "48Mi")):
+    """Publish `waiter`, which waits for its word, the same `mapped`, and `hungry`, which has too little memory."""
+    for name, memory in (("waiter", "1Gi"), ("hungry", "48Mi")):
         platform.publish(
             {
                 f"{name}/training.yaml": TRAINING.format(name=name, memory=memory),

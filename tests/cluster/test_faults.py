@@ -24,7 +24,7 @@ def _patients(platform: ClusterPlatform) -> None:
 
 def waiting(platform: ClusterPlatform, word: str) -> tuple[DagRun, SeenPod]:
     """Start a training and wait until its code waits for the word."""
-    run = platform.start("patient", {"word": word})
+    run = platform.start("waiter", {"word": word})
     platform.wait_until("the training waits", lambda: _waits(platform, run))
     return run, pods_of(platform, run)[-1]
 
@@ -102,7 +102,7 @@ def test_too_little_memory_fails_once_and_says_so(platform: ClusterPlatform) -> 
 
 def test_clearing_a_finished_training_repeats_nothing(platform: ClusterPlatform) -> None:
     go(platform, "cleared")
-    run = platform.succeed(platform.start("patient", {"word": "cleared"}))
+    run = platform.succeed(platform.start("waiter", {"word": "cleared"}))
     first = platform.api.xcom(run, "train")
     clear(platform, run)
     platform.succeed(run)
