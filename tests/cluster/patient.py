@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from tests.cluster.platform import ClusterPlatform
     from tests.cluster.pod_history import SeenPod
 
-__all__ = ["clear", "go", "mark_failed", "mlflow_runs", "pods_of", "publish_patients", "trained"]
+__all__ = ["clear", "go", "mark_failed", "mlflow_runs", "pods_of", "publish_loads", "publish_patients", "trained"]
 
 TRAINING = """\
 apiVersion: mlplatform/v1
@@ -57,6 +57,15 @@ with mlflow.start_run():
     print("trained", flush=True)
 """
 
+LOADS = """\
+apiVersion: mlplatform/v1
+kind: etl
+name: loads
+start: 2026-01-01
+retries: {count: 5, delay: 5s}
+extract: {files: {uri: "pond://raw/loads.csv"}}
+load: {uri: "pond://loads"}
+"""
 MAPPED = """\
 from airflow.sdk import DAG
 from airflow_mlplatform import MlflowRunOperator
@@ -84,6 +93,15 @@ def publish_patients(platform: ClusterPlatform) -> None:
             name,
         )
     platform.publish({"dags/mapped.py": MAPPED}, "mapped")
+
+
+def publish_loads(platform: ClusterPlatform) -> None:
+    """Publish `loads`, which loads two rows into a folder."""
+    with NamedTemporaryFile() as file:
+        file.write(b"id\n1\n2\n")
+        file.flush()
+        platform.services.upload(Path(file.name), "pond/raw/loads.csv")
+    platform.publish({"loads/etl.yaml": LOADS}, "loads")
 
 
 def go(platform: ClusterPlatform, word: str) -> None:

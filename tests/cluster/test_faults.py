@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from airflow_mlplatform.demo.airflow_api import DagRun
-from tests.cluster.patient import clear, go, mark_failed, mlflow_runs, pods_of, publish_patients, trained
+from tests.cluster.patient import clear, go, mark_failed, mlflow_runs, pods_of, publish_loads, publish_patients, trained
 from tests.cluster.platform import ClusterPlatform
 from tests.cluster.pod_history import SeenPod
 
@@ -138,6 +138,7 @@ def test_the_worker_that_starts_a_mapped_training_is_deleted(platform: ClusterPl
     word = when.partition(" ")[0]
     run = platform.start("mapped", {"word": word})
     (worker,) = platform.wait_until("there is a worker", lambda: platform.pods.workers_of(run))
+    platform.wait_until("it runs", lambda: platform.pods.workers_of(run)[0].ever("Running"))
     if when == "after":
         platform.wait_until("there is a training pod", lambda: pods_of(platform, run))
     platform.kubectl("delete", "pod", worker.name, "--force", "--grace-period=0", check=False)
@@ -146,3 +147,31 @@ def test_the_worker_that_starts_a_mapped_training_is_deleted(platform: ClusterPl
     (only,) = mlflow_runs(platform, run)
     assert only["info"]["status"] == "FINISHED"
     assert len(pods_of(platform, run)) == 1
+
+
+def test_an_etl_loads_once_though_s3_refuses_for_a_while(platform: ClusterPlatform) -> None:
+    publish_loads(platform)
+    run = platform.start("loads")
+    platform.wait_until("a worker is there", lambda: platform.pods.workers_of(run))
+    with platform.services.s3.broken("unavailable", AWAY):
+        pass
+    platform.succeed(run)
+    assert platform.api.xcom(run, "load")["rows"] == 2
+    assert len([key for key in platform.services.objects("pond/loads") if key.endswith(".parquet")]) == 1
+    assert platform.services.objects("staging/loads") == []
+
+
+def test_an_etl_loads_once_though_its_workers_are_deleted(platform: ClusterPlatform) -> None:
+    publish_loads(platform)
+    run = platform.start("loads")
+    for task_id in ("extract", "load"):
+        pod = platform.wait_until(f"{task_id} runs", lambda task_id=task_id: _running(platform, run, task_id))
+        platform.kubectl("delete", "pod", pod.name, "--force", "--grace-period=0", check=False)
+    platform.succeed(run)
+    assert platform.api.xcom(run, "load")["rows"] == 2
+    assert len([key for key in platform.services.objects("pond/loads") if key.endswith(".parquet")]) == 1
+
+
+def _running(platform: ClusterPlatform, run: DagRun, task_id: str) -> SeenPod | None:
+    pods = platform.pods.workers(run.dag_id, run.run_id, task_id)
+    return next((pod for pod in pods if pod.ever("Running")), None)

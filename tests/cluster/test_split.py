@@ -29,6 +29,7 @@ def spec(platform: ClusterPlatform) -> str:
     )  # fmt: skip
 
 
+@pytest.mark.long
 def test_each_part_has_its_pods_and_one_that_dies_changes_nothing(platform: ClusterPlatform, tmp_path) -> None:
     for number in range(7):
         file = tmp_path / f"{number}.csv"
