@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -168,18 +167,22 @@ def test_mistakes_and_outages_have_codes_of_their_own(site: Site, monkeypatch: p
 
 
 def test_sigterm_ends_it_at_once(site: Site) -> None:
-    slow = "from airflow_mlplatform.steps import pod_step; import duckdb; print('ready', flush=True);"
-    slow += (
-        "pod_step.main(lambda o, s: duckdb.sql(\"SELECT count(*) FROM range(10**13) t(i) WHERE md5(i::VARCHAR)=''\")"
-    )
-    slow += ".fetchall())"
+    query = "SELECT count(*) FROM range(10**13) t(i) WHERE md5(i::VARCHAR) = ''"
+    slow = f"""
+import duckdb
+from airflow_mlplatform.steps import pod_step
+
+def work(order, storage):
+    print("ready", flush=True)
+    duckdb.sql("{query}").fetchall()
+
+pod_step.main(work)
+"""
     order = {"staging": str(site.folder), "dag_id": "d", "run_id": "r", "task": "t", "path": str(work(site, "x"))}
     process = subprocess.Popen(
         [sys.executable, "-c", slow], env={**os.environ, ORDER: json.dumps(order)}, stdout=subprocess.PIPE, text=True
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
-    while not list((site.folder / "pod").glob(".mlplatform/*")):
-        time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
     assert process.wait(20) == 128 + signal.SIGTERM
