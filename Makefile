@@ -5,7 +5,7 @@ PYTHON ?= $(shell for p in python3.12 python3.11 python3.13 python3; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && command -v $$p && break; done)
 DEMO_ARGS ?=
 OLDEST_AIRFLOW := 3.3.0
-COMPILE := $(VENV)/bin/uv pip compile -q pyproject.toml --extra demo --extra kubernetes --group dev \
+COMPILE := $(VENV)/bin/uv pip compile -q pyproject.toml --extra demo --extra kafka --extra kubernetes --group dev \
 	--universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 
 .PHONY: help demo test test-cluster test-long test-range lint format lock benchmarks clean
@@ -21,7 +21,7 @@ test: $(VENV)/.installed ## all tests: first those that need nothing, then those
 	$(VENV)/bin/python -m pytest tests/services tests/airflow -m "not long"
 
 test-cluster: $(VENV)/.installed ## tests on the Kubernetes cluster of KUBECONFIG; what else they need: CONTRIBUTING.md
-	docker/build airflow trainer
+	docker/build airflow streaming trainer
 	MLPLATFORM_IMAGES_BUILT=1 $(VENV)/bin/python -m pytest tests/cluster -m "not long"
 
 test-long: $(VENV)/.installed ## what takes minutes: kills at every step, package environments, all images, every pod failure

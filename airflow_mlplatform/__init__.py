@@ -11,18 +11,30 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from airflow_mlplatform.assets import registry_asset as registry_asset
     from airflow_mlplatform.bundle import SpecBundle as SpecBundle
+    from airflow_mlplatform.connectors.strimzi import StrimziCluster as StrimziCluster
     from airflow_mlplatform.exceptions import MlplatformError as MlplatformError
     from airflow_mlplatform.exceptions import SpecError as SpecError
     from airflow_mlplatform.factory.loader import load_dags as load_dags
+    from airflow_mlplatform.hooks.kafka_connect import KafkaConnectHook as KafkaConnectHook
     from airflow_mlplatform.hooks.mlflow import MlflowHook as MlflowHook
     from airflow_mlplatform.macros import MACROS as MACROS
     from airflow_mlplatform.operators.etl import EtlOperator as EtlOperator
+    from airflow_mlplatform.operators.kafka_connector import KafkaConnectorOperator as KafkaConnectorOperator
+    from airflow_mlplatform.operators.kafka_connector_offsets import (
+        KafkaConnectorOffsetsOperator as KafkaConnectorOffsetsOperator,
+    )
+    from airflow_mlplatform.operators.kafka_connector_restart import (
+        KafkaConnectorRestartOperator as KafkaConnectorRestartOperator,
+    )
+    from airflow_mlplatform.operators.kafka_topics import KafkaTopicsOperator as KafkaTopicsOperator
     from airflow_mlplatform.operators.local_deploy import LocalDeployOperator as LocalDeployOperator
     from airflow_mlplatform.operators.mlflow_register import MlflowRegisterOperator as MlflowRegisterOperator
     from airflow_mlplatform.operators.mlflow_run import MlflowRunOperator as MlflowRunOperator
     from airflow_mlplatform.operators.mlflow_select import MlflowSelectOperator as MlflowSelectOperator
     from airflow_mlplatform.operators.preflight import PreflightOperator as PreflightOperator
     from airflow_mlplatform.operators.promote_model import PromoteModelOperator as PromoteModelOperator
+    from airflow_mlplatform.operators.stream_app import StreamAppOperator as StreamAppOperator
+    from airflow_mlplatform.sensors.kafka_connector import KafkaConnectorSensor as KafkaConnectorSensor
     from airflow_mlplatform.sensors.model_promotion import ModelPromotionSensor as ModelPromotionSensor
     from airflow_mlplatform.specs.load import load_file as load_file
 
@@ -30,6 +42,12 @@ __version__ = "0.1.0"
 
 PUBLIC = {
     "EtlOperator": "operators.etl",
+    "KafkaConnectHook": "hooks.kafka_connect",
+    "KafkaConnectorOffsetsOperator": "operators.kafka_connector_offsets",
+    "KafkaConnectorOperator": "operators.kafka_connector",
+    "KafkaConnectorRestartOperator": "operators.kafka_connector_restart",
+    "KafkaConnectorSensor": "sensors.kafka_connector",
+    "KafkaTopicsOperator": "operators.kafka_topics",
     "LocalDeployOperator": "operators.local_deploy",
     "MACROS": "macros",
     "MlflowHook": "hooks.mlflow",
@@ -42,6 +60,8 @@ PUBLIC = {
     "PromoteModelOperator": "operators.promote_model",
     "SpecBundle": "bundle",
     "SpecError": "exceptions",
+    "StreamAppOperator": "operators.stream_app",
+    "StrimziCluster": "connectors.strimzi",
     "load_dags": "factory.loader",
     "load_file": "specs.load",
     "registry_asset": "assets",

@@ -10,6 +10,7 @@
     │   ├── ServiceUnavailable   did not answer, or said that it cannot now: worth a retry
     │   └── ServiceRefused       understood the request and refused it
     │       └── NotFound         because what it names is not there
+    ├── ConnectorFailed          a Kafka connector, or one of its tasks, does not run; carries its own trace
     ├── CheckFailed              data did not pass the checks of its spec
     ├── ProcessFailed            a process or pod ended with an error; carries its exit code and last lines
     ├── ServingFailed            a model server did not come up or gave wrong answers
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CheckFailed",
     "ConfigurationError",
+    "ConnectorFailed",
     "MlplatformError",
     "NotFound",
     "ProcessFailed",
@@ -85,6 +87,10 @@ class ServiceRefused(ServiceError):
 
 class NotFound(ServiceRefused):
     """What the request names is not there."""
+
+
+class ConnectorFailed(MlplatformError):
+    """A Kafka connector, or one of its tasks, does not run; a retry may help."""
 
 
 class CheckFailed(MlplatformError):

@@ -1,6 +1,7 @@
-"""Bring an MLflow project into a training pod and check it there, before anything heavy starts.
+"""Bring an MLflow project into a training pod and check it there, before anything heavy starts; or an app's code.
 
-The init container of a training pod runs ``python -m airflow_mlplatform.fetch_project`` with these variables:
+The init container of a training pod or streaming app runs ``python -m airflow_mlplatform.fetch_project`` with these
+variables:
 
 MLPLATFORM_PROJECT
     JSON of :class:`Request`: which project, how it is called, and where it goes.
@@ -50,6 +51,7 @@ class Request(BaseModel):
 
     :param uri: git URL, absolute path, or folder relative to the spec (``…#subfolder``).
     :param version: branch, tag or commit of a git repository.
+    :param entry_point: how the project is called; ``None`` for code that is no MLflow project, and is not checked.
     :param environment: where the project's packages come from.
     :param bundle: where the spec lies.
     :param folder: the spec's folder as the DAG processor saw it; used where the bundle does not have it.
@@ -60,7 +62,7 @@ class Request(BaseModel):
 
     uri: str
     version: str | None = None
-    entry_point: str = "main"
+    entry_point: str | None = "main"
     parameters: dict[str, Any] = {}
     environment: Environment = "image"
     bundle: BundleFolder | None = None
@@ -105,6 +107,8 @@ def fetch(request: Request, login: GitLogin) -> dict[str, str | None]:
 
 
 def _check(request: Request) -> None:
+    if request.entry_point is None:
+        return
     values = {name: str(value) for name, value in request.parameters.items()}
     check_project(request.target, request.entry_point, values, shown=request.uri)
     mlproject = read_mlproject(request.target)
@@ -198,7 +202,7 @@ def _attempt() -> tuple[int, str]:
         return os.EX_TEMPFAIL, str(error)
     except OSError as error:
         return os.EX_TEMPFAIL, f"the project cannot be written: {error}; see that the pod's volume has room"
-    log.info("MLflow project %s, code version %s", request.uri, found["code_version"])
+    log.info("Fetched %s, code version %s", request.uri, found["code_version"])
     return os.EX_OK, json.dumps(found)
 
 

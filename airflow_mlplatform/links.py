@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from airflow.sdk import BaseOperator
     from airflow.sdk.types import TaskInstanceKey
 
-__all__ = ["EndpointLink", "MlflowRunLink", "ModelVersionLink"]
+__all__ = ["EndpointLink", "KafkaConnectorLink", "MlflowRunLink", "ModelVersionLink"]
 
 
 class UrlFromXCom(BaseOperatorLink):
@@ -49,3 +49,10 @@ class EndpointLink(UrlFromXCom):
 
     name = "Endpoint"
     key = "endpoint_url"
+
+
+class KafkaConnectorLink(UrlFromXCom):
+    """The connector of this task."""
+
+    name = "Connector"
+    key = "kafka_connector_url"

@@ -75,6 +75,27 @@ OPTIONS = {
 }
 
 
+def _field(label: str, description: str, secret: bool = False) -> dict[str, Any]:
+    schema: dict[str, Any] = {"type": ["string", "null"]}
+    return {"label": label, "description": description, "schema": schema | ({"format": "password"} if secret else {})}
+
+
+KAFKA_CONNECT_FORM = {
+    "hidden-fields": [],
+    "relabeling": {"schema": "Scheme (http or https)", "host": "Workers (commas between them)"},
+    "placeholders": {"host": "connect-1.example.org,connect-2.example.org", "port": "8083", "schema": "http"},
+}
+KAFKA_CONNECT_FIELDS = {
+    "token": _field("Bearer token", "Sent instead of login and password.", secret=True),
+    "path": _field("Path prefix", "Where Kafka Connect lies behind an ingress, like /connect."),
+    "verify": _field("CA bundle", "Path of a CA bundle (PEM), or false to trust any certificate."),
+    "certificate": _field("Client certificate", "Path of our own certificate (PEM), for mutual TLS."),
+    "key": _field("Client key", "Path of its private key, if that is a file of its own."),
+    "key_password": _field("Password of the client key", "If the key is encrypted.", secret=True),
+    "ui_url": _field("UI", "Where people look at a connector; {name} stands for its name."),
+}
+
+
 def get_provider_info() -> dict[str, Any]:
     """Return the provider's description, as the entry point ``apache_airflow_provider`` promises."""
     return {
@@ -87,12 +108,20 @@ def get_provider_info() -> dict[str, Any]:
                 "connection-type": "mlflow",
                 "hook-class-name": "airflow_mlplatform.hooks.mlflow.MlflowHook",
                 "hook-name": "MLflow",
-            }
+            },
+            {
+                "connection-type": "kafka_connect",
+                "hook-class-name": "airflow_mlplatform.hooks.kafka_connect.KafkaConnectHook",
+                "hook-name": "Kafka Connect",
+                "ui-field-behaviour": KAFKA_CONNECT_FORM,
+                "conn-fields": KAFKA_CONNECT_FIELDS,
+            },
         ],
         "extra-links": [
             "airflow_mlplatform.links.MlflowRunLink",
             "airflow_mlplatform.links.ModelVersionLink",
             "airflow_mlplatform.links.EndpointLink",
+            "airflow_mlplatform.links.KafkaConnectorLink",
         ],
         "config": {"mlplatform": {"description": "airflow-mlplatform: specs, runtime, data pond.", "options": OPTIONS}},
     }

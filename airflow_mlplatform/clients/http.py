@@ -6,7 +6,7 @@ Paging and get-or-create are therefore written once, without a single ``await``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Generator, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import wraps
@@ -32,13 +32,13 @@ class Request:
 
     :param method: HTTP method.
     :param path: path below the base URL, with its slash.
-    :param params: query parameters.
+    :param params: query parameters; a sequence repeats its name.
     :param json: body, sent as JSON; ``None`` for no body.
     """
 
     method: str
     path: str
-    params: Mapping[str, str] = field(default_factory=dict)
+    params: Mapping[str, str | Sequence[str]] = field(default_factory=dict)
     json: Mapping[str, Any] | None = None
 
 

@@ -11,11 +11,13 @@ from airflow_mlplatform.exceptions import ConfigurationError, SpecError
 from airflow_mlplatform.factory.deployment import build_deployment
 from airflow_mlplatform.factory.discover import duplicate
 from airflow_mlplatform.factory.etl import build_etl
+from airflow_mlplatform.factory.streaming import build_streaming
 from airflow_mlplatform.factory.training import build_training
 from airflow_mlplatform.specs.deployment import Deployment
 from airflow_mlplatform.specs.etl import Etl
 from airflow_mlplatform.specs.load import Document, load_document
 from airflow_mlplatform.specs.problems import Problem
+from airflow_mlplatform.specs.streaming import Streaming
 
 if TYPE_CHECKING:
     from airflow.sdk import DAG
@@ -35,6 +37,8 @@ def build_dag(document: Document, bundle: str = "") -> DAG:
             return build_etl(spec, document.path, document.shown)
         if isinstance(spec, Deployment):
             return build_deployment(spec, document.path, document.shown)
+        if isinstance(spec, Streaming):
+            return build_streaming(spec, document.path, document.shown)
         return build_training(spec, document.path, document.shown, bundle)
     except ConfigurationError as error:
         what, _, todo = str(error).partition("; ")

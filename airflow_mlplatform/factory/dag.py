@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from airflow_mlplatform.policy import SPEC_PATH_ATTRIBUTE
 from airflow_mlplatform.settings import settings
 from airflow_mlplatform.specs.common import Param as SpecParam
 from airflow_mlplatform.specs.kinds import Spec
+from airflow_mlplatform.specs.streaming import Streaming
 
 __all__ = ["new_dag"]
 
@@ -64,8 +66,21 @@ def _kind_lines(spec: Spec) -> list[str]:
         project = f"[{uri}]({uri})" if uri.startswith("https://") else f"`{uri}`"
         model = f", registers **{spec.register_.model}** as `{spec.register_.alias}`" if spec.register_ else ""
         return [f"* **Runs:** {project} in experiment **{spec.experiment}**{model}"]
+    if spec.kind == "streaming":
+        return [f"* **Keeps {spec.state}:** {', '.join(_streaming_parts(spec)) or 'nothing'}"]
     roles = f"`{spec.model.candidate}` against `{spec.model.champion}`"
     return [f"* **Serves:** model **{spec.model.name}** ({roles}) as **{spec.serving.name}**"]
+
+
+def _streaming_parts(spec: Streaming) -> Iterator[str]:
+    for word, names in (
+        ("topics", [topic.name for topic in spec.topics]),
+        ("sources", [connector.name for connector in spec.sources]),
+        ("app", [spec.name] if spec.app else []),
+        ("sinks", [connector.name for connector in spec.sinks]),
+    ):
+        if names:
+            yield f"{word} {', '.join(f'**{name}**' for name in names)}"
 
 
 def _asset_link(uri: str) -> str:

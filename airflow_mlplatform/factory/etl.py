@@ -27,8 +27,15 @@ __all__ = ["build_etl"]
 
 def build_etl(spec: Etl, path: Path, shown: str) -> DAG:
     """Build the DAG of an ETL spec."""
-    with new_dag(spec, path, shown) as dag:
-        where = {"memory": spec.defaults.resources.memory, "search_path": str(path.parent), "env": spec.defaults.env}
+    # Each run of a stream goes on where the one before has ended, so there is one at a time.
+    with new_dag(spec, path, shown, max_active_runs=1 if spec.streams else None) as dag:
+        where: dict[str, Any] = {
+            "memory": spec.defaults.resources.memory,
+            "search_path": str(path.parent),
+            "env": spec.defaults.env,
+        }
+        if spec.streams:
+            where["progress"] = spec.load.fixed_uri
         if spec.stages == "fused":
             EtlOperator(
                 task_id="etl",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ import yaml
 from airflow.configuration import conf
 from airflow.sdk.exceptions import AirflowException
 
+from airflow_mlplatform.clients.deployments import Deployments
 from airflow_mlplatform.clients.kubernetes import Pods
 from airflow_mlplatform.exceptions import ConfigurationError
 from airflow_mlplatform.runtime.pod_manifest import PodSetup
@@ -21,8 +23,17 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from airflow.providers.cncf.kubernetes.hooks.kubernetes import AsyncKubernetesHook
+    from kubernetes_asyncio.client import ApiClient
 
-__all__ = ["open_pods", "pod_setup"]
+__all__ = ["Cluster", "open_api", "open_cluster", "open_pods", "pod_setup"]
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """One namespace of a cluster."""
+
+    pods: Pods
+    deployments: Deployments
 
 
 @asynccontextmanager
@@ -32,8 +43,31 @@ async def open_pods(namespace: str = "") -> AsyncIterator[Pods]:
     :param namespace: the namespace; that of the ``[mlplatform]`` section if empty.
     :raises ConfigurationError: if there is no way to reach a cluster.
     """
+    async with open_cluster(namespace) as cluster:
+        yield cluster.pods
+
+
+@asynccontextmanager
+async def open_cluster(namespace: str = "") -> AsyncIterator[Cluster]:
+    """Open clients for what lies in a namespace.
+
+    :param namespace: the namespace; that of the ``[mlplatform]`` section if empty.
+    :raises ConfigurationError: if there is no way to reach a cluster.
+    """
+    async with open_api() as api:
+        chosen = namespace or settings().pods.namespace
+        yield Cluster(Pods(api, chosen), Deployments(api, chosen))
+
+
+@asynccontextmanager
+async def open_api(conn_id: str = "") -> AsyncIterator[ApiClient]:
+    """Open a client for a cluster.
+
+    :param conn_id: Airflow connection of type kubernetes; that of the ``[mlplatform]`` section if empty.
+    :raises ConfigurationError: if there is no way to reach a cluster.
+    """
     # Importing the client takes half a second, which other triggers need not wait for.
-    hook, ConfigException = await asyncio.to_thread(_hook)  # noqa: N806
+    hook, ConfigException = await asyncio.to_thread(_hook, conn_id)  # noqa: N806
     async with AsyncExitStack() as stack:
         try:
             api = await stack.enter_async_context(hook.get_conn())
@@ -42,15 +76,15 @@ async def open_pods(namespace: str = "") -> AsyncIterator[Pods]:
                 f"no way to the Kubernetes API: {error}; name an Airflow connection of type kubernetes in [mlplatform] "
                 "kubernetes_conn_id, or set [kubernetes_executor] in_cluster or config_file for the triggerer too"
             ) from error
-        yield Pods(api, namespace or settings().pods.namespace)
+        yield api
 
 
-def _hook() -> tuple[AsyncKubernetesHook, type[Exception]]:
+def _hook(conn_id: str) -> tuple[AsyncKubernetesHook, type[Exception]]:
     from airflow.providers.cncf.kubernetes.hooks.kubernetes import AsyncKubernetesHook
     from kubernetes_asyncio.config import ConfigException
 
-    if settings().pods.kubernetes_conn_id:
-        return AsyncKubernetesHook(conn_id=settings().pods.kubernetes_conn_id), ConfigException
+    if conn_id or settings().pods.kubernetes_conn_id:
+        return AsyncKubernetesHook(conn_id=conn_id or settings().pods.kubernetes_conn_id), ConfigException
     return AsyncKubernetesHook(connection_extras=_extras_of_the_executor()), ConfigException
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_mlplatform.exceptions import ConfigurationError
-from airflow_mlplatform.operators.etl_stage import EtlStageOperator, announce, kept, own_outlets, read
+from airflow_mlplatform.operators.etl_stage import EtlStageOperator, announce, kept, own_outlets, read, shared_folder
 from airflow_mlplatform.specs.etl import Checks, Load, Source, Transform
 
 if TYPE_CHECKING:
@@ -35,8 +35,8 @@ class EtlOperator(EtlStageOperator):
     :param load: where the result goes. Without ``outlets`` its asset becomes the task's outlet.
     :param transform: steps, in order.
     :param checks: what must be true before the load.
-    :param kwargs: ``memory``, ``search_path`` (see :class:`~airflow_mlplatform.operators.etl_stage.EtlStageOperator`)
-        and what every operator takes.
+    :param kwargs: ``memory``, ``search_path``, ``progress`` (the load's URI up to its first template, if left out) as
+        :class:`~airflow_mlplatform.operators.etl_stage.EtlStageOperator` has them, and what every operator takes.
     """
 
     template_fields: Sequence[str] = ("extract", "transform", "checks", "load")
@@ -52,8 +52,11 @@ class EtlOperator(EtlStageOperator):
         **kwargs: Any,
     ) -> None:
         kwargs.setdefault("outlets", own_outlets(load))
+        sources = [kept(one) for one in (extract if isinstance(extract, Sequence) else (extract,))]
+        if any(source.get("kafka") for source in sources):
+            kwargs.setdefault("progress", shared_folder(load))
         super().__init__(**kwargs)
-        self.extract = [kept(one) for one in (extract if isinstance(extract, Sequence) else (extract,))]
+        self.extract = sources
         self.transform = [kept(one) for one in transform]
         self.checks = kept(checks) if checks is not None else None
         self.load = kept(load)

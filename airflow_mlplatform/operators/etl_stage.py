@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from airflow_mlplatform.steps.staging import Staging
     from airflow_mlplatform.steps.workbench import Table, Workbench
 
-__all__ = ["EtlStageOperator", "announce", "kept", "own_outlets", "read"]
+__all__ = ["EtlStageOperator", "announce", "kept", "own_outlets", "read", "shared_folder"]
 
 M = TypeVar("M", bound=Model)
 
@@ -66,6 +66,14 @@ def own_outlets(load: Model | Mapping[str, Any]) -> list[Asset]:
         return []
 
 
+def shared_folder(load: Load | Mapping[str, Any]) -> str | None:
+    """The folder that all loads of a pipeline share: the URI up to its first template."""
+    try:
+        return (load if isinstance(load, Load) else Load.model_validate(load)).fixed_uri or None
+    except ValidationError:
+        return None
+
+
 def announce(result: LoadResult, load: Load, outlets: Sequence[Any], context: Context) -> dict[str, Any]:
     """Tell in the events of the task's assets what was published; return it for XCom."""
     extra = {**result.to_dict(), "spec_uri": load.uri}
@@ -85,6 +93,8 @@ class EtlStageOperator(BaseOperator):
     :param env: environment variables of the steps: text, or ``{"connection": id}`` (its password).
     :param split: of tasks that are mapped over parts of files, those that this one reads from: id of the task → id of
         the :class:`~airflow_mlplatform.operators.etl_stages.ListFilesOperator` that listed the files.
+    :param progress: URI of a folder that all loads of the pipeline share: where its runs find how far those before
+        have come in Kafka topics. Needed by all tasks of a pipeline with a source ``kafka``.
     """
 
     MAP_INDEX_TEMPLATE: ClassVar[str] = "{{ task.part_label }}"
@@ -96,10 +106,12 @@ class EtlStageOperator(BaseOperator):
         search_path: str | None = None,
         env: Mapping[str, EnvValue | Mapping[str, str]] | None = None,
         split: Mapping[str, str] | None = None,
+        progress: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.split = dict(split or {})
+        self.progress = progress
         self.memory = memory
         self.search_path = search_path
         self.env = kept_env(env)
@@ -116,7 +128,8 @@ class EtlStageOperator(BaseOperator):
         with failing_fast(), variables(resolve_env(self.env)), Engine(self.memory) as engine:
             self._engine = engine
             storage = Storage(settings().pond, login_of, settings().s3_conn_id, self.search_path)
-            yield Workbench(engine, storage, Run(self.dag_id, context["run_id"]), self.search_path)
+            run = Run(self.dag_id, context["run_id"])
+            yield Workbench(engine, storage, run, self.search_path, self.progress or "")
 
     def staging(self, bench: Workbench) -> Staging:
         """Open the staging area of the run."""

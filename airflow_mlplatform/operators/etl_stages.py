@@ -214,6 +214,7 @@ class LoadOperator(EtlStageOperator):
         from airflow_mlplatform.steps.staging import load_staged
 
         with self.bench(context) as bench:
+            self._demand_progress()
             load = read(Load, self.load, "load")
             staging = self.staging(bench)
             listing = self.split.get(self.input)
@@ -222,6 +223,15 @@ class LoadOperator(EtlStageOperator):
             staging.remove([name for task in self.used_up() for name in {task, self.staged_name(task, context)}])
             self.log.info("%s rows (%s bytes) are at %s", result.rows, result.bytes, result.uri)
             return announce(result, load, self.outlets, context)
+
+    def _demand_progress(self) -> None:
+        # Without it the load would appear and the position stay: the next run would load the same records again.
+        for task in self.get_flat_relatives(upstream=True):
+            if isinstance(task, ExtractOperator) and task.source.get("kafka") and task.progress != self.progress:
+                raise ConfigurationError(
+                    f"task {self.task_id}: task {task.task_id} reads Kafka with progress={task.progress!r} and this "
+                    f"one has {self.progress!r}; give both the same, the folder that all loads of the pipeline share"
+                )
 
     def used_up(self) -> list[str]:
         """Ids of upstream stages whose data no other load needs."""

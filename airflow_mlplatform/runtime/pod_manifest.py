@@ -15,7 +15,7 @@ from typing import Any
 from airflow_mlplatform.exceptions import ConfigurationError
 from airflow_mlplatform.specs.common import Defaults, EnvValue, Resources, SecretRef
 
-__all__ = ["WORK", "Identity", "PodSetup", "env_vars", "foreign_container", "own_container", "pod"]
+__all__ = ["WORK", "Identity", "PodSetup", "env_vars", "foreign_container", "own_container", "pod", "pod_spec"]
 
 Manifest = dict[str, Any]
 
@@ -149,9 +149,25 @@ def pod(
     :param defaults: service account, node selector, tolerations and labels.
     :param timeout: seconds after which Kubernetes ends it by itself, should nobody be there to do so.
     """
+    spec = pod_spec(setup, defaults, init=init, main=main) | {"restartPolicy": "Never"}
+    if timeout:
+        spec["activeDeadlineSeconds"] = max(1, int(timeout))
+    metadata = {
+        "name": identity.name,
+        "namespace": setup.namespace,
+        "labels": {**defaults.labels, **identity.labels},
+        "annotations": identity.annotations,
+    }
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
+
+
+def pod_spec(setup: PodSetup, defaults: Defaults, *, init: Sequence[Manifest] = (), main: Manifest) -> Manifest:
+    """Return the spec of a pod that runs the ``init`` containers one after the other, then ``main``.
+
+    :param defaults: service account, node selector and tolerations.
+    """
     shared = {key: value for key, value in (setup.template.get("spec") or {}).items() if key in SHARED_WITH_WORKERS}
-    spec = shared | {
-        "restartPolicy": "Never",
+    return shared | {
         "serviceAccountName": defaults.service_account or setup.service_account,
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
@@ -165,15 +181,6 @@ def pod(
         "initContainers": list(init),
         "containers": [main],
     }
-    if timeout:
-        spec["activeDeadlineSeconds"] = max(1, int(timeout))
-    metadata = {
-        "name": identity.name,
-        "namespace": setup.namespace,
-        "labels": {**defaults.labels, **identity.labels},
-        "annotations": identity.annotations,
-    }
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
 
 
 def own_container(
@@ -190,7 +197,7 @@ def own_container(
         "image": setup.own_image,
         "imagePullPolicy": worker.get("imagePullPolicy", "IfNotPresent"),
         "command": ["python", "-m", module],
-        "env": [*worker.get("env", ()), {"name": "HOME", "value": "/tmp"}, *env],  # noqa: S108
+        "env": _last_of_each([*worker.get("env", ()), {"name": "HOME", "value": "/tmp"}, *env]),  # noqa: S108
         "envFrom": [*worker.get("envFrom", ()), *(setup.credentials if credentials else ())],
         "resources": worker.get("resources") or OWN_RESOURCES,
         "volumeMounts": [*mounts, *_mounts("mlplatform-own-tmp")],
@@ -229,6 +236,11 @@ def env_vars(values: Mapping[str, EnvValue | Mapping[str, str]], where: str) -> 
     :raises ConfigurationError: for the password of an Airflow connection, which anybody who sees the pod could read.
     """
     return [_env(name, value, where) for name, value in values.items()]
+
+
+def _last_of_each(env: Sequence[Manifest]) -> list[Manifest]:
+    """Drop variables that a later one replaces: server-side apply takes each name once."""
+    return list({variable["name"]: variable for variable in env}.values())
 
 
 def _env(name: str, value: EnvValue | Mapping[str, str], where: str) -> Manifest:

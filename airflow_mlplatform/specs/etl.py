@@ -9,6 +9,7 @@ from pydantic import Discriminator, Field, Tag, model_validator
 
 from airflow_mlplatform.specs.base import Items, Model, Text, Uri, exactly_one
 from airflow_mlplatform.specs.common import EnvValue, Head
+from airflow_mlplatform.specs.kafka import KafkaSource, SetAside
 
 __all__ = [
     "Checks",
@@ -27,6 +28,7 @@ __all__ = [
 IDENTIFIER = r"^[A-Za-z_][A-Za-z0-9_]*$"
 CALLABLE = r"^[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_]*$"
 PLACE = r"^(pond://|s3://|file:///|/|\{\{|\{%)"
+SOURCES = ("sql", "files", "http", "kafka")
 Format = Literal["csv", "parquet", "json"]
 # As many instances as Airflow makes of a mapped task ([core] max_map_length).
 MOST_PARTS = 1024
@@ -73,9 +75,9 @@ class HttpSource(Model):
 
 
 class Source(Model):
-    """One source: exactly one of sql, files, http; a name where there are several."""
+    """One source: exactly one of sql, files, http, kafka; a name where there are several."""
 
-    model_config = exactly_one("sql", "files", "http")
+    model_config = exactly_one(*SOURCES)
 
     name: Annotated[str, Field(pattern=IDENTIFIER)] | None = Field(
         default=None, description="Table name of this source in the transforms; needed where there are several."
@@ -83,14 +85,15 @@ class Source(Model):
     sql: SqlSource | None = Field(default=None, description="A query on a database.")
     files: FilesSource | None = Field(default=None, description="CSV, Parquet or JSON lines.")
     http: HttpSource | None = Field(default=None, description="An HTTP API.")
+    kafka: KafkaSource | None = Field(default=None, description="What came into a Kafka topic since the last run.")
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Source:
-        given = [key for key in ("sql", "files", "http") if getattr(self, key) is not None]
+        given = [key for key in SOURCES if getattr(self, key) is not None]
         if len(given) != 1:
             found = " and ".join(given) or "none"
             raise ValueError(
-                f"a source is exactly one of sql, files, http; found {found}; "
+                f"a source is exactly one of {', '.join(SOURCES)}; found {found}; "
                 "for several sources write a list, each with a name"
             )
         return self
@@ -185,9 +188,17 @@ class Load(Model):
     @property
     def asset_uri(self) -> str:
         """The asset's URI: ``asset``, or the segments of ``uri`` before the first template."""
-        if self.asset:
-            return self.asset
-        if "{{" not in self.uri and "{%" not in self.uri:
+        return self.asset or self.fixed_uri
+
+    @property
+    def is_templated(self) -> bool:
+        """Whether runs may load to different places."""
+        return "{{" in self.uri or "{%" in self.uri
+
+    @property
+    def fixed_uri(self) -> str:
+        """The segments of ``uri`` before the first template, which all runs share; empty if there are none."""
+        if not self.is_templated:
             return self.uri.rstrip("/")
         fixed = re.split(r"\{\{|\{%", self.uri)[0]
         return fixed.rpartition("/")[0].rstrip("/") if not fixed.endswith(":/") else ""
@@ -221,6 +232,11 @@ class Etl(Head):
     def splits(self) -> bool:
         """Whether files are read by several tasks."""
         return any(source.files is not None and source.files.split for source in self.sources)
+
+    @property
+    def streams(self) -> tuple[KafkaSource, ...]:
+        """The sources of which each run reads what came since the one before."""
+        return tuple(source.kafka for source in self.sources if source.kafka is not None)
 
     @property
     def per_part(self) -> tuple[Transform, ...]:
@@ -261,4 +277,27 @@ class Etl(Head):
                     "extract: several sources need a first transform that joins them; "
                     "begin transform with - sql: select … from … join …"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _streams_fit(self) -> Etl:
+        topics = [stream.topic for stream in self.streams]
+        if topics and not self.load.is_templated:
+            raise ValueError(
+                "load: a run of a Kafka source reads what is new, so each needs a place of its own and this one is the "
+                "same for all; add {{ run_id }} or {{ ts_nodash }} to uri"
+            )
+        if topics and not self.load.fixed_uri:
+            raise ValueError(
+                "load: uri starts with a template, so there is no place where runs of a Kafka source find how far the "
+                "one before came; begin it with a fixed folder"
+            )
+        for aside in (stream.on_error for stream in self.streams if isinstance(stream.on_error, SetAside)):
+            if "{{" not in aside.set_aside and "{%" not in aside.set_aside:
+                raise ValueError(
+                    "extract: each run needs a place of its own for what it sets aside; add {{ run_id }} or "
+                    "{{ ts_nodash }} to set_aside"
+                )
+        if len(set(topics)) < len(topics):
+            raise ValueError("extract: two sources read the same Kafka topic; read it once and select from it twice")
         return self

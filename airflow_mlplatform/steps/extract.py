@@ -19,7 +19,7 @@ __all__ = ["extract", "extract_all", "name_table"]
 
 
 def extract(source: Source, bench: Workbench) -> Table:
-    """Make a source readable: files by a query over them, databases and APIs by a copy of their answer in scratch.
+    """Make a source readable: files by a query over them, databases, APIs and topics by a copy in scratch.
 
     :raises ConfigurationError: for a source that cannot be read as it is described.
     :raises ServiceUnavailable: if what holds it does not answer.
@@ -28,6 +28,11 @@ def extract(source: Source, bench: Workbench) -> Table:
         return read_sql(source.sql, bench)
     if source.http is not None:
         return read_http(source.http, bench)
+    if source.kafka is not None:
+        # Imported here: few pipelines have streams.
+        from airflow_mlplatform.steps.kafka.source import read_kafka
+
+        return read_kafka(source.kafka, bench)
     assert isinstance(source.files, FilesSource)
     return read_files(source.files, bench)
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any
 
 from airflow_mlplatform.exceptions import ConfigurationError
 from airflow_mlplatform.steps.parquet import Columns, schema_hash
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 __all__ = ["MANIFEST", "Manifest"]
 
@@ -26,6 +30,7 @@ class Manifest:
     :param partition_by: columns that are folders; empty too where an empty result has no folders.
     :param files: paths below the folder.
     :param superseded: paths of former loads that may not be deleted yet; who comes next deletes them too.
+    :param reads: what of streams the load holds: topic → range.
     """
 
     run: str
@@ -36,6 +41,7 @@ class Manifest:
     partition_by: tuple[str, ...]
     files: tuple[str, ...]
     superseded: tuple[str, ...] = ()
+    reads: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """Write it as the file's text."""
@@ -59,6 +65,7 @@ class Manifest:
                 partition_by=tuple(raw["partition_by"]),
                 files=tuple(_inside(path) for path in raw["files"]),
                 superseded=tuple(_inside(path) for path in raw["superseded"]),
+                reads=raw.get("reads", {}),
             )
         except (ValueError, KeyError, TypeError) as error:
             raise ConfigurationError(

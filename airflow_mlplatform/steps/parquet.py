@@ -13,10 +13,14 @@ from airflow_mlplatform.steps.workbench import Table, Workbench, scan
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["Columns", "Facts", "facts_of", "run_of", "schema_hash", "write_parquet"]
+__all__ = ["Columns", "Facts", "facts_of", "reads_of", "run_of", "schema_hash", "write_parquet"]
 
 Columns = tuple[tuple[str, str], ...]
 RUN_KEY = "mlplatform.run"
+READS_KEY = "mlplatform.reads"
+# A row group is in memory while it is written, and records of a stream may be kilobytes each. DuckDB bounds groups in
+# bytes only if it need not keep the order, which records of several partitions do not have.
+STREAM_ROW_GROUP = ", ROW_GROUP_SIZE_BYTES '8MB'"
 
 
 @dataclass(frozen=True)
@@ -44,15 +48,21 @@ def schema_hash(columns: Columns) -> str:
 
 
 def write_parquet(bench: Workbench, query: str, path: Path) -> Table:
-    """Run a query into a new Parquet file (zstd) that knows its run.
+    """Run a query into a new Parquet file (zstd) that knows its run, and what of streams it holds.
 
     :raises duckdb.Error: what the query raises.
     """
     engine = bench.engine
     engine.go_on()
+    notes = {RUN_KEY: bench.run.key}
+    if bench.reads:
+        notes[READS_KEY] = json.dumps(bench.reads)
+    if bench.progress:
+        engine.connection.execute("SET preserve_insertion_order = false")
+    groups = STREAM_ROW_GROUP if bench.progress else ""
     engine.connection.execute(
         f"COPY ({parquet_safe(engine, query)}) TO {literal(str(path))} "
-        f"(FORMAT parquet, COMPRESSION zstd, KV_METADATA {literal({RUN_KEY: bench.run.key})})"
+        f"(FORMAT parquet, COMPRESSION zstd, KV_METADATA {literal(notes)}{groups})"
     )
     engine.go_on()
     return Table.of(path)
@@ -79,7 +89,16 @@ def run_of(source: Any) -> str | None:
     :param source: a path, or a file opened by PyArrow.
     :returns: :attr:`Run.key <airflow_mlplatform.steps.workbench.Run.key>`; ``None`` if another program wrote it.
     """
+    return _note(source, RUN_KEY)
+
+
+def reads_of(source: Any) -> dict[str, Any]:
+    """Read from a Parquet file's footer what of streams it holds; as :func:`run_of`."""
+    return json.loads(_note(source, READS_KEY) or "{}")  # type: ignore[no-any-return]
+
+
+def _note(source: Any, key: str) -> str | None:
     import pyarrow.parquet as pq
 
-    found = (pq.read_metadata(source).metadata or {}).get(RUN_KEY.encode())
+    found = (pq.read_metadata(source).metadata or {}).get(key.encode())
     return found.decode() if found is not None else None

@@ -68,7 +68,14 @@ class Parts(ABC):
                 written(batch)
         partition_by = self.partition_by if self.facts.rows else ()
         return Manifest(
-            self.bench.run.key, self.load, self.facts.rows, size, self.facts.columns, partition_by, tuple(names)
+            run=self.bench.run.key,
+            load=self.load,
+            rows=self.facts.rows,
+            bytes=size,
+            columns=self.facts.columns,
+            partition_by=partition_by,
+            files=tuple(names),
+            reads=dict(self.bench.reads),
         )
 
     @abstractmethod

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from airflow_mlplatform.exceptions import ConfigurationError
 from airflow_mlplatform.steps.check import check
 from airflow_mlplatform.steps.extract import extract_all
+from airflow_mlplatform.steps.kafka.loading import loading, marked
 from airflow_mlplatform.steps.parquet import write_parquet
 from airflow_mlplatform.steps.publish import LoadResult, publish
 from airflow_mlplatform.steps.transform import refuse_containers, transform
@@ -45,11 +46,14 @@ class Pipeline:
         refuse_containers(self.transforms)
         if not self.sources:
             raise ConfigurationError("extract: there is no source; add one")
-        table = transform(self.transforms, extract_all(self.sources, bench), bench)
+        table = extract_all(self.sources, bench)
+        bench = marked(bench)
+        table = transform(self.transforms, table, bench)
         table = materialise(table, bench, "extract and transform")
         if self.checks is not None:
             check(self.checks, table, bench)
-        return publish(self.load, table, bench)
+        with loading(self.load, bench) as marking:
+            return publish(self.load, table, marking)
 
 
 def materialise(table: Table, bench: Workbench, where: str) -> Table:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from airflow_mlplatform.exceptions import ConfigurationError
 from airflow_mlplatform.steps import publish_local, publish_s3
 from airflow_mlplatform.steps.listing import read_manifest
-from airflow_mlplatform.steps.parquet import Facts, facts_of, run_of, schema_hash, write_parquet
+from airflow_mlplatform.steps.parquet import Facts, facts_of, reads_of, run_of, schema_hash, write_parquet
 from airflow_mlplatform.steps.parts import OneFile, PartByPart, Partitioned, Parts
 from airflow_mlplatform.steps.snapshot import take
 from airflow_mlplatform.steps.staged_parts import StagedParts
+from airflow_mlplatform.steps.storage import s3_errors
 from airflow_mlplatform.steps.workbench import Table
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from airflow_mlplatform.specs.etl import Load
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from airflow_mlplatform.steps.storage import Location
     from airflow_mlplatform.steps.workbench import Workbench
 
-__all__ = ["LoadResult", "publish", "published"]
+__all__ = ["Held", "LoadResult", "held", "publish", "published"]
 
 
 @dataclass(frozen=True)
@@ -57,11 +59,39 @@ def publish(load: Load, data: Table | StagedParts, bench: Workbench) -> LoadResu
     publisher = publish_local if place.s3 is None else publish_s3
     with bench.engine.explaining(f"load {load.uri}"):
         if _is_file(load):
-            file = _whole(data, bench)
+            file = _noted(_whole(data, bench), bench)
             publisher.replace_file(place, file)
             return _result(place, facts_of(bench.engine, file))
         manifest = publisher.replace_folder(place, _parts(load, data, bench))
     return _of_manifest(place, manifest)
+
+
+@dataclass(frozen=True)
+class Held:
+    """What lies at the place of a load.
+
+    :param run: key of the run that made it.
+    :param reads: what of streams it holds: topic → range.
+    """
+
+    run: str
+    reads: Mapping[str, Any] = field(default_factory=dict)
+
+
+def held(load: Load, bench: Workbench) -> Held | None:
+    """Tell what lies at the place of a load; ``None`` if nothing does, or nothing of this package."""
+    import pyarrow as pa
+
+    place = _place(load, bench)
+    try:
+        if not _is_file(load):
+            manifest = read_manifest(place)
+            return Held(manifest.run, manifest.reads)
+        with s3_errors(place.uri), place.filesystem.open_input_file(place.path) as file:
+            run = run_of(file)
+            return None if run is None else Held(run, reads_of(file))
+    except (FileNotFoundError, NotADirectoryError, ConfigurationError, pa.ArrowInvalid):
+        return None
 
 
 def _whole(data: Table | StagedParts, bench: Workbench) -> Path:
@@ -69,6 +99,15 @@ def _whole(data: Table | StagedParts, bench: Workbench) -> Path:
     file = table.file or write_parquet(bench, table.query, bench.engine.fresh("load.parquet")).file
     assert file is not None
     return file
+
+
+def _noted(file: Path, bench: Workbench) -> Path:
+    """Return a file whose footer tells what of streams it holds, as that of a folder's load is told by its manifest."""
+    if not bench.reads or reads_of(file) == bench.reads:
+        return file
+    written = write_parquet(bench, Table.of(file).query, bench.engine.fresh("load.parquet")).file
+    assert written is not None
+    return written
 
 
 def _parts(load: Load, data: Table | StagedParts, bench: Workbench) -> Parts:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from contextlib import suppress
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from airflow_mlplatform.steps import publish_local, publish_s3
 from airflow_mlplatform.steps.storage import Location, s3_errors
@@ -12,7 +14,15 @@ from airflow_mlplatform.steps.storage import Location, s3_errors
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["delete", "prune", "read_text", "replace_file"]
+__all__ = ["delete", "prune", "read_text", "replace_file", "segment"]
+
+LONGEST = 120
+
+
+def segment(text: str) -> str:
+    """Make a file name of an id, another one for each id."""
+    name = quote(text, safe="+:@") if text.strip(".") else text.replace(".", "%2E")
+    return name if len(name) <= LONGEST else f"{name[:LONGEST]}~{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 
 def replace_file(place: Location, file: Path) -> None:

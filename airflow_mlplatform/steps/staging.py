@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 from uuid import uuid4
 
 from airflow_mlplatform.exceptions import ConfigurationError
 from airflow_mlplatform.steps.file_list import FileList, Part
+from airflow_mlplatform.steps.kafka.loading import loading
 from airflow_mlplatform.steps.parquet import facts_of, schema_hash, write_parquet
 from airflow_mlplatform.steps.publish import LoadResult, publish, published
 from airflow_mlplatform.steps.snapshot import fetch, take
-from airflow_mlplatform.steps.staged_files import delete, prune, read_text, replace_file
+from airflow_mlplatform.steps.staged_files import delete, prune, read_text, replace_file, segment
 from airflow_mlplatform.steps.staged_parts import StagedPart, StagedParts
 from airflow_mlplatform.steps.storage import Location, s3_errors
 from airflow_mlplatform.steps.workbench import Table, Workbench
@@ -26,16 +25,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Staging", "load_staged"]
 
-LONGEST = 120
 LIST = ".json"
 PARTS = ".parts"
 READS = 8
-
-
-def _segment(text: str) -> str:
-    """Make a file name of an id, another one for each id."""
-    name = quote(text, safe="+:@") if text.strip(".") else text.replace(".", "%2E")
-    return name if len(name) <= LONGEST else f"{name[:LONGEST]}~{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 
 @dataclass(frozen=True)
@@ -53,7 +45,7 @@ class Staging:
         """Where a task stages its result: ``<base>/<dag>/<run>/<task>.parquet``."""
         run = self.bench.run
         folder = self.bench.storage.locate(self.base)
-        return folder / _segment(run.dag_id) / _segment(run.run_id) / f"{_segment(task)}{ending}"
+        return folder / segment(run.dag_id) / segment(run.run_id) / f"{segment(task)}{ending}"
 
     def put(self, task: str, table: Table) -> LoadResult:
         """Stage the result of a task, all at once; a retry replaces it."""
@@ -192,4 +184,5 @@ def load_staged(load: Load, staging: Staging, task: str, bench: Workbench, listi
         if done is not None:
             return done
         data = staging.get(task) if listing is None else staging.get_parts(task, listing)
-    return publish(load, data, bench)
+    with loading(load, bench) as marking:
+        return publish(load, data, marking)

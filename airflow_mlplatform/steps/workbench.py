@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from airflow_mlplatform.steps.storage import Storage
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from airflow_mlplatform.steps.engine import Engine
@@ -40,12 +41,17 @@ class Workbench:
     :param storage: finds places and logins.
     :param run: for which run the step works.
     :param search_path: folder of the spec, where Python transforms are found.
+    :param progress: URI of the folder in which the runs of this pipeline find how far streams have been loaded; empty
+        where none are read.
+    :param reads: what of streams the data holds, topic → range; kept in what is written, for whoever comes next.
     """
 
     engine: Engine
     storage: Storage = field(default_factory=Storage)
     run: Run = field(default_factory=lambda: Run("manual", "manual"))
     search_path: str | None = None
+    progress: str = ""
+    reads: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from airflow_mlplatform.clients.kubernetes import Pod, PodRefused, Pods
+from airflow_mlplatform.clients.kubernetes import Pod, Pods
+from airflow_mlplatform.clients.kubernetes_api import ObjectRefused
 from airflow_mlplatform.exceptions import ServiceRefused, ServiceUnavailable
 from airflow_mlplatform.runtime.pod_failure import PodFailure, failure, obstacle, refusal
 from airflow_mlplatform.runtime.process_output import Tail
@@ -94,7 +95,7 @@ class PodRun:
         while True:
             try:
                 self._pod = await self._make_or_find()
-            except PodRefused as error:
+            except ObjectRefused as error:
                 return PodEnd(refusal(error.status, error.answer, f"pod {self._pods.namespace}/{self._identity.name}"))
             end = await self._follow(self._pod)
             inherited = not self._identity.made_by(_annotations(self._pod))

@@ -26,7 +26,7 @@ from tests.cluster.pod_history import PodHistory
 from tests.cluster.proxy import Proxies
 from tests.cluster.services import Services
 from tests.parts import require
-from tests.services.etl_parts import postgres
+from tests.services.postgres_server import postgres
 from tests.waiting import wait_for
 
 __all__ = ["postgres"]

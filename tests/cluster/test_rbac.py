@@ -11,8 +11,9 @@ import yaml
 
 from airflow_mlplatform.demo.airflow_api import DagRun
 from tests.cluster.control_plane import HELM_VALUES
+from tests.cluster.images import STREAMING
 from tests.cluster.platform import ClusterPlatform
-from tests.cluster.small_dags import publish_tiny, publish_trains
+from tests.cluster.small_dags import publish_flows, publish_tiny, publish_trains
 from tests.waiting import wait_for
 
 RBAC = HELM_VALUES / "platform" / "rbac.yaml"
@@ -66,6 +67,7 @@ def without(platform: ClusterPlatform, role: str, resource: str, verb: str) -> I
 def dags(platform: ClusterPlatform) -> None:
     publish_tiny(platform)
     publish_trains(platform)
+    publish_flows(platform)
 
 
 def working(platform: ClusterPlatform, seconds: float) -> DagRun:
@@ -148,6 +150,49 @@ def show_training(platform: ClusterPlatform) -> None:
     assert "trained" not in platform.wait_for_log(run, "train", "cannot get resource")
 
 
+def refused(platform: ClusterPlatform, name: str, verb: str) -> None:
+    """The app is not brought into its state, and the log tells the verb that lacks."""
+    run = platform.finish(platform.start(f"flows-{name}"))
+    assert run.state == "failed"
+    platform.wait_for_log(run, "app", f"cannot {verb} resource")
+
+
+def see_app(platform: ClusterPlatform) -> None:
+    """Nobody knows whether there is an app."""
+    refused(platform, "well", "get")
+
+
+def make_app(platform: ClusterPlatform) -> None:
+    """No app is made."""
+    platform.kubectl("delete", "deployment", "flows-well", "--ignore-not-found")
+    refused(platform, "well", "create")
+
+
+def change_app(platform: ClusterPlatform) -> None:
+    """No app is made or changed."""
+    refused(platform, "well", "patch")
+
+
+def see_pods_of_app(platform: ClusterPlatform) -> None:
+    """Nobody knows how an app does."""
+    refused(platform, "well", "list")
+
+
+def explain_app(platform: ClusterPlatform) -> None:
+    """Why an app does not start is not told, where only its events say it."""
+    run = platform.finish(platform.start("flows-starved"))
+    assert run.state == "failed"
+    platform.wait_for_log(run, "app", "why is not known")
+
+
+def remove_app(platform: ClusterPlatform) -> None:
+    """An app stays."""
+    labels = {"app.kubernetes.io/name": "flows-absent", "app.kubernetes.io/managed-by": "airflow-mlplatform"}
+    platform.kubectl("create", "deployment", "flows-absent", f"--image={platform.images(STREAMING)}", "--replicas=0")
+    platform.kubectl("label", "deployment", "flows-absent", *(f"{key}={value}" for key, value in labels.items()))
+    refused(platform, "absent", "delete")
+
+
 def show_running_task(platform: ClusterPlatform) -> None:
     """What a task prints is not shown before it has ended."""
     run = working(platform, 8)
@@ -165,6 +210,12 @@ BREAKS = {
     ("airflow-triggerer", "pods", "get"): see_training,
     ("airflow-triggerer", "pods", "delete"): remove_training,
     ("airflow-triggerer", "pods/log", "get"): show_training,
+    ("airflow-triggerer", "pods", "list"): see_pods_of_app,
+    ("airflow-triggerer", "events", "list"): explain_app,
+    ("airflow-triggerer", "deployments", "get"): see_app,
+    ("airflow-triggerer", "deployments", "create"): make_app,
+    ("airflow-triggerer", "deployments", "patch"): change_app,
+    ("airflow-triggerer", "deployments", "delete"): remove_app,
     ("airflow-api-server", "pods", "list"): show_running_task,
     ("airflow-api-server", "pods/log", "get"): show_running_task,
 }
@@ -183,7 +234,7 @@ def test_an_account_may_do_what_its_role_says_and_nothing_else(platform: Cluster
     found = {line.split()[0]: line.rpartition("[")[2].rstrip("]").split() for line in lines if not line.startswith(" ")}
     own = {resource: verbs for resource, verbs in found.items() if not resource.endswith(".k8s.io")}
     expected = {
-        resource: rule["verbs"]
+        ".".join([resource, *filter(None, rule["apiGroups"])]): rule["verbs"]
         for rule in roles().get(account, {"rules": ()})["rules"]
         for resource in rule["resources"]
     }

@@ -23,8 +23,8 @@ from airflow_mlplatform.steps.login import Login
 from tests.services.etl_parts import Site
 
 
-def die_at(number: int, module: str) -> None:
-    """Kill this process before the given executed line of a module, counted from 1."""
+def die_at(number: int, module: str | tuple[str, ...]) -> None:
+    """Kill this process before the given executed line of a module, or of several, counted from 1."""
     seen = 0
 
     def trace(frame: Any, event: str, argument: Any) -> Any:

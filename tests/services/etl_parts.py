@@ -1,11 +1,8 @@
-"""Real parts for the ETL tests: a throw-away PostgreSQL and MinIO, and a bench to run steps on."""
+"""Real parts for the ETL tests: a throw-away MinIO, and a bench to run steps on."""
 
 from __future__ import annotations
 
 import os
-import pwd
-import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -23,57 +20,9 @@ from airflow_mlplatform.steps.login import Login
 from airflow_mlplatform.steps.storage import Location, S3Options, Storage
 from airflow_mlplatform.steps.workbench import Run, Workbench
 from tests.parts import program
+from tests.services.ports import free_port
 
-POSTGRES_PLACES = tuple(sorted(map(str, Path("/usr/lib/postgresql").glob("*/bin")), reverse=True))
-GET_POSTGRES = "PostgreSQL's programs: apt-get install postgresql"
 GET_MINIO = "the minio binary, on PATH or in ~/.cache/local-cluster/bin"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Login]:
-    """A PostgreSQL of our own, as a login."""
-    initdb = program("initdb", GET_POSTGRES, *POSTGRES_PLACES)
-    bin_folder = Path(initdb).resolve().parent
-    # Deep temporary folders belong to this user alone; PostgreSQL refuses root and needs a short socket path.
-    root = Path(f"/tmp/mlplatform-pg-{uuid4().hex[:8]}")
-    root.mkdir(mode=0o755)
-    user = _other_user(root)
-    port = free_port()
-    run = {
-        "user": user,
-        "check": True,
-        "cwd": "/",
-        "stdout": subprocess.DEVNULL,
-        "env": {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"},
-    }
-    secret = root / "password"
-    secret.write_text("s3cr3t/@:")
-    secret.chmod(0o644)
-    subprocess.run(
-        [initdb, "-D", f"{root}/data", "-A", "scram-sha-256", "-U", "test", f"--pwfile={secret}", "-E", "UTF8"], **run
-    )  # type: ignore[call-overload]
-    options = f"-p {port} -k {root} -c fsync=off -c listen_addresses=127.0.0.1"
-    control = [str(bin_folder / "pg_ctl"), "-D", f"{root}/data", "-l", f"{root}/log", "-w"]
-    subprocess.run([*control, "-o", options, "start"], **run)  # type: ignore[call-overload]
-    try:
-        yield Login("shop", "postgres", "127.0.0.1", port, "test", "s3cr3t/@:", "postgres")
-    finally:
-        subprocess.run([*control, "-m", "immediate", "stop"], **run)  # type: ignore[call-overload]
-        shutil.rmtree(root)
-
-
-def _other_user(root: Path) -> str | None:
-    if os.getuid() != 0:
-        return None
-    owner = pwd.getpwnam("postgres")
-    os.chown(root, owner.pw_uid, owner.pw_gid)
-    return "postgres"
 
 
 @pytest.fixture(scope="session")

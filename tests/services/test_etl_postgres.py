@@ -14,7 +14,8 @@ from airflow_mlplatform.specs.etl import SqlSource
 from airflow_mlplatform.steps.database import read_sql
 from airflow_mlplatform.steps.engine import Stopped
 from airflow_mlplatform.steps.postgres import _uri
-from tests.services.etl_parts import Site, postgres
+from tests.services.etl_parts import Site
+from tests.services.postgres_server import postgres
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -15,7 +15,7 @@ from airflow_mlplatform.factory.build import build_dag
 from airflow_mlplatform.factory.training import combinations
 from airflow_mlplatform.settings import settings
 from airflow_mlplatform.specs.load import load_file, load_text
-from tests.unit.specs.examples import DEPLOYMENT, ETL, TRAINING
+from tests.unit.specs.examples import DEPLOYMENT, ETL, STREAMING, TRAINING
 
 REPOSITORY = Path(__file__).parents[3]
 SIMPLE_ETL = """\
@@ -188,3 +188,34 @@ def test_on_kubernetes_every_stage_is_a_pod_of_its_own() -> None:
     assert container.env[1].value_from.secret_key_ref.to_dict() == {"key": "token", "name": "shop", "optional": None}
     assert pods[0].spec.service_account_name == "etl"
     assert pods[0].spec.node_selector == {"pool": "etl"}
+
+
+def test_a_streaming_spec_is_brought_about_from_topics_to_sinks_and_taken_down_the_other_way() -> None:
+    up = build(STREAMING.replace("state: absent\ndelete_topics: true\n", ""))
+    assert arrows(up) == {
+        "topics": {"sources.shop-cdc"},
+        "sources.shop-cdc": {"app"},
+        "app": {"sinks.shop-table"},
+        "sinks.shop-table": set(),
+    }
+    assert up.max_active_runs == 1
+    assert "**Keeps running:** topics **shop.orders**" in (up.doc_md or "")
+    down = build(STREAMING)
+    assert arrows(down) == {
+        "sinks.shop-table": {"app"},
+        "app": {"sources.shop-cdc"},
+        "sources.shop-cdc": {"topics"},
+        "topics": set(),
+    }
+    assert (down.get_task("topics").state, down.get_task("topics").delete) == ("absent", True)
+    assert {down.get_task(name).state for name in ("sinks.shop-table", "app", "sources.shop-cdc")} == {"absent"}
+
+
+def test_a_streaming_spec_may_be_any_part_of_it() -> None:
+    head = "apiVersion: mlplatform/v1\nkind: streaming\nname: part\n"
+    assert arrows(build(head + "topics: [{name: a}]\n")) == {"topics": set()}
+    assert arrows(build(head + "app: {image: x}\nstate: paused\n")) == {"app": set()}
+    several = build(
+        head + "sinks: [{name: a b, config: {connector.class: X}}, {name: c, config: {connector.class: X}}]\n"
+    )
+    assert arrows(several) == {"sinks.a_b": set(), "sinks.c": set()}

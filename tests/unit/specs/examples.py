@@ -70,4 +70,31 @@ rollout:
   interval: 10m
   analysis: [{name: errors, query: "sum(rate(errors[1m]))", max: 0.01, min_samples: 100}]
 """
-ALL = {"etl": ETL, "training": TRAINING, "deployment": DEPLOYMENT}
+STREAMING = """\
+apiVersion: mlplatform/v1
+kind: streaming
+name: shop-features
+kafka: events
+connect: connect
+state: absent
+delete_topics: true
+defaults: {service_account: apps, node_selector: {pool: apps}, labels: {team: shop}}
+topics:
+  - {name: shop.orders, partitions: 6, replication: 3, config: {retention.ms: 604800000, preallocate: false}}
+sources:
+  - {name: shop-cdc, config: {connector.class: Source, database.password: "${file:/etc/shop:password}"}}
+app:
+  image: example/app:1
+  git: {url: "https://git.example.org/shop.git#app", ref: main, secret: {secret: git, key: token}}
+  entrypoint: [python, main.py]
+  replicas: 2
+  group: features
+  env: {LEVEL: info, PASSWORD: {secret: shop, key: password}}
+  resources: {cpu: 500m, memory: 512Mi}
+  probes: {port: 8080, ready: /readyz, live: /healthz}
+  grace: 20s
+  rollout: {timeout: 10m, settle: 5s, max_lag: 1000}
+sinks:
+  - {name: shop-table, config: {connector.class: Sink, topics: features, tasks.max: 2}}
+"""
+ALL = {"etl": ETL, "streaming": STREAMING, "training": TRAINING, "deployment": DEPLOYMENT}

@@ -10,7 +10,7 @@ import pytest
 
 from airflow_mlplatform.exceptions import SpecError
 from airflow_mlplatform.specs.load import load_document, load_file, load_text
-from tests.unit.specs.examples import ALL, DEPLOYMENT, ETL, TRAINING
+from tests.unit.specs.examples import ALL, DEPLOYMENT, ETL, STREAMING, TRAINING
 
 
 def problems(text: str | bytes) -> list[str]:
@@ -48,7 +48,7 @@ REFUSED = [
         ETL,
         "kind: etl",
         "kind: elt",
-        "2:7 kind: the text 'elt' is not one of etl, training, deployment; did you mean \"etl\"?",
+        "2:7 kind: the text 'elt' is not one of etl, streaming, training, deployment; did you mean \"etl\"?",
     ),
     (ETL, "owner: data-team", "owner: a\nowner: b", "6:1 owner: stands twice, first in line 5; keep one of the two"),
     (
@@ -192,6 +192,61 @@ REFUSED = [
         "name: Shop_1, namespace",
         "11:17 serving.name: the text 'Shop_1' does not match ^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$; change it",
     ),
+    (
+        STREAMING,
+        "connector.class: Sink, ",
+        "",
+        "25:5 sinks[0]: config lacks connector.class; write the class of the plugin",
+    ),
+    (
+        STREAMING,
+        "name: shop-table",
+        "name: shop-cdc",
+        "24:1 sinks: two connectors are called 'shop-cdc'; give one another name",
+    ),
+    (
+        STREAMING,
+        "{connector.class: Source,",
+        "{name: x, connector.class: Source,",
+        "12:5 sources[0]: config names the connector, which name does already; drop it from config",
+    ),
+    (
+        STREAMING,
+        "state: absent",
+        "state: running",
+        "7:1 delete_topics: is for state absent, not running; drop it until then",
+    ),
+    (
+        STREAMING,
+        "  image: example/app:1\n",
+        "",
+        "13:1 app: no image is named; add image to app or to defaults",
+    ),
+    (
+        STREAMING,
+        "port: 8080, ready: /readyz, live: /healthz",
+        "port: 8080",
+        "21:11 app.probes: the port is named but no path; add ready or live",
+    ),
+    (
+        STREAMING,
+        "timeout: 10m",
+        "timeout: 5s",
+        "23:12 app.rollout: settle takes longer than timeout leaves; make timeout the longer one",
+    ),
+    (
+        STREAMING,
+        "LEVEL: info",
+        "1LEVEL: info",
+        "19:8 app.env: '1LEVEL' is no name of an environment variable; use letters, digits and _",
+    ),
+    (
+        STREAMING,
+        "partitions: 6",
+        "partitions: 0",
+        "10:37 topics[0].partitions: should be greater than or equal to 1; change it",
+    ),
+    (STREAMING, "replicas: 2", "replica: 2", '17:3 app.replica: unknown key; did you mean "replicas"?'),
 ]
 
 
@@ -216,7 +271,7 @@ WHOLE_FILES = {
     "- " * 100_000: "1:121: nests deeper than 60 levels; a spec is flat; simplify it",
     "kind: etl\nname: a\x00b": "1:1: is no valid YAML: unacceptable character #x0000: control characters are not "
     "allowed; remove control characters, simplify",
-    "foo: bar": "1:1 kind: missing; write one of etl, training, deployment "
+    "foo: bar": "1:1 kind: missing; write one of etl, streaming, training, deployment "
     "(if it is no spec, list it in .airflowignore)",
 }
 

@@ -18,7 +18,9 @@ REPOSITORY = Path(__file__).parents[3]
 # What only the models can tell: relations between fields, templates, cron.
 BEYOND_SCHEMAS = ("stands twice", "template", "not declared", "no schedule", "no preset", "several sources", "is above",
                   "does not fit", "partition_by writes", "no valid timestamp", "chooses among", "stands in project",
-                  "ascend", "belong to strategy", "needs to know", "are both", "no place of")  # fmt: skip
+                  "ascend", "belong to strategy", "needs to know", "are both", "no place of", "two connectors",
+                  "lacks connector.class", "names the connector", "is for state", "no image is named", "no path",
+                  "takes longer", "no name of an")  # fmt: skip
 
 
 def plain(text: str) -> Any:

@@ -40,6 +40,7 @@ class FakeCluster:
 
     async def __aenter__(self) -> FakeCluster:
         application = web.Application()
+        application.add_routes(self.routes())
         root = "/api/v1/namespaces/{namespace}/pods"
         application.router.add_post(root, self._create)
         application.router.add_get(root + "/{name}", self._get)
@@ -52,6 +53,10 @@ class FakeCluster:
         host, port = self._runner.addresses[0]
         self.api = ApiClient(Configuration(host=f"http://{host}:{port}"))
         return self
+
+    def routes(self) -> list[web.RouteDef]:
+        """Return what else it answers."""
+        return []
 
     async def __aexit__(self, *_: object) -> None:
         assert self.api is not None

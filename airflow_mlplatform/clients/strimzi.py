@@ -1,0 +1,74 @@
+"""What is asked of Kubernetes about KafkaConnector resources of Strimzi."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from airflow_mlplatform.clients.kubernetes_api import Call, KubernetesApi, Object
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["KafkaConnectors"]
+
+CONNECTORS = "/apis/kafka.strimzi.io/v1/namespaces/{namespace}/kafkaconnectors"
+RESOURCE = "kafkaconnectors.kafka.strimzi.io"
+FIELD_MANAGER = "airflow-mlplatform"
+# Apply would take away what the same manager does not repeat.
+NOTES_MANAGER = "airflow-mlplatform-notes"
+
+
+class KafkaConnectors(KubernetesApi):
+    """The KafkaConnector resources of one namespace."""
+
+    async def get(self, name: str) -> Object | None:
+        """Return a resource; ``None`` if there is none of that name."""
+        return await self.find(self._call("get", "GET", name))
+
+    async def labelled(self, selector: str) -> list[Object]:
+        """Return the resources that bear a label."""
+        query = [("labelSelector", selector)]
+        answer = await self.demand(Call("list", "GET", CONNECTORS, RESOURCE, "kafkaconnectors", query=query))
+        return list(answer["items"])
+
+    async def apply(self, manifest: Mapping[str, Any], *, dry_run: bool = False) -> Object:
+        """Make a resource what the manifest says, by server-side apply, down to the keys that others put there.
+
+        :param dry_run: only return what it would be.
+        :raises ObjectRefused: if the API server does not take it.
+        """
+        name = manifest["metadata"]["name"]
+        query = [("fieldManager", FIELD_MANAGER), ("force", "true"), *([("dryRun", "All")] if dry_run else [])]
+        found = await self.demand(self._call("patch", "PATCH", name, manifest, query, "apply-patch+yaml"))
+        foreign = found["spec"].get("config", {}).keys() - manifest["spec"]["config"].keys()
+        if foreign and not dry_run:
+            found = await self._merge(name, {"spec": {"config": dict.fromkeys(sorted(foreign))}})
+        return found
+
+    async def annotate(self, name: str, annotations: Mapping[str, str]) -> None:
+        """Set annotations; whatever they say, Strimzi looks at the connector again."""
+        await self._merge(name, {"metadata": {"annotations": dict(annotations)}})
+
+    async def delete(self, name: str) -> None:
+        """Remove a resource; nothing happens if there is none."""
+        call = self._call("delete", "DELETE", name)
+        status, answer = await self.ask(call)
+        if status != 404:
+            self.accepted(call, status, answer)
+
+    async def _merge(self, name: str, patch: Mapping[str, Any]) -> Object:
+        query = [("fieldManager", NOTES_MANAGER)]
+        return await self.demand(self._call("patch", "PATCH", name, patch, query, "merge-patch+json"))
+
+    @staticmethod
+    def _call(
+        verb: str,
+        method: str,
+        name: str,
+        body: Mapping[str, Any] | None = None,
+        query: list[tuple[str, str]] | None = None,
+        content: str = "json",
+    ) -> Call:
+        path = f"{CONNECTORS}/{quote(name, safe='')}"
+        return Call(verb, method, path, RESOURCE, f"kafkaconnector {name}", body, query or (), f"application/{content}")

@@ -1,0 +1,58 @@
+"""From an Airflow connection to the configuration of a Kafka client."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from airflow_mlplatform.exceptions import ConfigurationError
+
+if TYPE_CHECKING:
+    from airflow_mlplatform.steps.login import Login
+
+__all__ = ["client_config", "consumer_config"]
+
+# Airflow's own Kafka provider takes names of Python functions under these.
+CALLBACKS = ("error_cb", "log_cb", "oauth_cb", "on_commit", "stats_cb", "throttle_cb")
+# What the connection says of these wins. Measured: docs/decisions/0008-kafka-client.md.
+TUNING = {
+    "fetch.queue.backoff.ms": 5,
+    # What is fetched is compressed, and may be a hundred times as large in memory.
+    "fetch.max.bytes": 2**20,
+    "max.partition.fetch.bytes": 2**19,
+    "queued.max.messages.kbytes": 8_192,
+    "socket.keepalive.enable": True,
+}
+OURS = {
+    "auto.offset.reset": "error",
+    "enable.auto.commit": False,
+    "enable.auto.offset.store": False,
+    "enable.partition.eof": True,
+    "isolation.level": "read_committed",
+}
+
+
+def client_config(login: Login) -> dict[str, Any]:
+    """Return what a client needs to reach the brokers: the extra of a connection of type kafka.
+
+    User and password of the connection are those of SASL, if the extra names none.
+
+    :raises ConfigurationError: if it is of another type, or names no brokers.
+    """
+    if login.kind != "kafka":
+        raise ConfigurationError(
+            f"connection {login.id!r} is of type {login.kind!r}; source kafka needs one of type kafka, whose extra is "
+            'the configuration of the client: {"bootstrap.servers": "host:9092"}'
+        )
+    config = {name: value for name, value in login.extra.items() if name not in CALLBACKS}
+    if not config.get("bootstrap.servers"):
+        raise ConfigurationError(
+            f'connection {login.id!r}: its extra lacks "bootstrap.servers"; add {{"bootstrap.servers": "host:9092"}}'
+        )
+    secrets = {"sasl.username": login.user, "sasl.password": login.password}
+    return {**{name: value for name, value in secrets.items() if value}, **config}
+
+
+def consumer_config(config: dict[str, Any]) -> dict[str, Any]:
+    """Return the configuration of a consumer that reads committed records and keeps nothing in Kafka."""
+    # The client wants a group, although it joins none where partitions are assigned by hand.
+    return {"group.id": "mlplatform", **TUNING, **config, **OURS}

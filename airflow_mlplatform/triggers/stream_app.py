@@ -1,0 +1,216 @@
+"""A streaming application brought into its state, in the triggerer: code, Deployment, pods, consumer group."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Literal
+
+from airflow.sdk.execution_time.xcom import XCom
+from airflow.triggers.base import TaskSuccessEvent, TriggerEvent
+from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
+
+from airflow_mlplatform.exceptions import ConfigurationError, ProcessFailed, ServiceRefused
+from airflow_mlplatform.hooks.kafka import KafkaHook
+from airflow_mlplatform.hooks.kubernetes import open_cluster, pod_setup
+from airflow_mlplatform.runtime.app_deployment import CODE, AppDeployment, deployment_name
+from airflow_mlplatform.runtime.git_project import FULL_COMMIT
+from airflow_mlplatform.runtime.pod_manifest import Identity
+from airflow_mlplatform.settings import settings
+from airflow_mlplatform.specs.common import Defaults
+from airflow_mlplatform.specs.streaming import App
+from airflow_mlplatform.triggers.consumer_group import GroupHealth
+from airflow_mlplatform.triggers.pod import PodRun
+from airflow_mlplatform.triggers.rollout import Rollout
+from airflow_mlplatform.triggers.starting import NeedsWorker, StartingTrigger
+from airflow_mlplatform.triggers.task_ending import TaskEnding
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from airflow_mlplatform.hooks.kubernetes import Cluster
+    from airflow_mlplatform.training.provenance import Provenance
+
+__all__ = ["StreamAppPlan", "StreamAppTrigger", "read_app"]
+
+ARGUMENTS = ("app", "plan", "origin")
+GRACE = 10.0
+"""Seconds before Airflow's own time-out, in which a worker is told."""
+
+Result = dict[str, JsonValue]
+
+
+class StreamAppPlan(BaseModel):
+    """What of an application is fixed while its DAG is built.
+
+    :param name: its name.
+    :param state: ``running``, ``paused`` (no pods) or ``absent``.
+    :param pod: service account and so on, as JSON of ``Defaults``.
+    :param kafka_conn_id: Airflow connection (type kafka) of its consumer group.
+    :param by_worker: a worker ends the task, for what a trigger cannot do (asset events).
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    state: Literal["running", "paused", "absent"] = "running"
+    pod: dict[str, Any] = {}
+    kafka_conn_id: str = KafkaHook.default_conn_name
+    by_worker: bool = False
+
+
+class StreamAppTrigger(StartingTrigger):
+    """Finds out which commit is meant, applies the Deployment, waits until it is well and ends the task.
+
+    Where it goes wrong, a worker ends the task. What a dead triggerer left behind is found and continued.
+
+    :param app: the application, as JSON of ``App``. Templated.
+    :param plan: the rest, as JSON of :class:`StreamAppPlan`.
+    :param origin: see :class:`~airflow_mlplatform.triggers.starting.StartingTrigger`.
+    """
+
+    def __init__(self, app: dict[str, Any], plan: dict[str, Any], origin: dict[str, Any] | None = None) -> None:
+        super().__init__(origin)
+        self.app = app
+        self.plan = plan
+        self.timeout_after: datetime | None = None
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Return class path and arguments."""
+        return f"{__name__}.{type(self).__name__}", {name: getattr(self, name) for name in ARGUMENTS}
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Fire one event: the task's end, or what a worker has to do."""
+        ending = await self._ended()
+        if ending.ending == "done" and not self._plan.by_worker:
+            yield TaskSuccessEvent()
+        else:
+            yield TriggerEvent(ending.model_dump(mode="json"))
+
+    @property
+    def _plan(self) -> StreamAppPlan:
+        return StreamAppPlan.model_validate(self.plan)
+
+    async def _ended(self) -> TaskEnding:
+        try:
+            async with asyncio.timeout(self._seconds_left()):
+                return TaskEnding(ending="done", result=await self._bring_about(await self.prepare()))
+        except TimeoutError:
+            why = "the task's execution_timeout was over before the app was well; raise timeout, or let a retry go on"
+            return TaskEnding(ending="failed", message=why)
+        except NeedsWorker as error:
+            return TaskEnding(ending="over", message=str(error))
+        except ProcessFailed as error:
+            return TaskEnding(ending="failed", message=str(error))
+        except (ConfigurationError, ServiceRefused) as error:
+            return TaskEnding(ending="mistake", message=str(error))
+
+    async def _bring_about(self, origin: Provenance) -> Result:
+        plan, app = self._plan, read_app(self.app)
+        name = deployment_name(plan.name)
+        async with open_cluster() as cluster:
+            rollout = Rollout(cluster.deployments, cluster.pods, name, self.log)
+            if plan.state == "absent":
+                result = await self._removed(rollout, app)
+            else:
+                result = await self._rolled_out(rollout, cluster, app, origin)
+        await _leave(result, origin)
+        return result
+
+    async def _removed(self, rollout: Rollout, app: App) -> Result:
+        was_there = await rollout.remove()
+        stays: list[JsonValue] = [f"the offsets of consumer group {app.group}"] if app.group else []
+        for what in stays:
+            self.log.info("What stays: %s", what)
+        return {"deployment": rollout.name, "done": "removed" if was_there else "unchanged", "stay": stays}
+
+    async def _rolled_out(self, rollout: Rollout, cluster: Cluster, app: App, origin: Provenance) -> Result:
+        wanted = AppDeployment(
+            rollout.name,
+            app,
+            Defaults.model_validate(self._plan.pod, strict=False),
+            paused=self._plan.state == "paused",
+        )
+        commit = await self._commit(wanted, cluster, origin)
+        wanted = wanted.at(commit)
+        health = await self._health(wanted)
+        attempt = f"{origin.key}/{origin.try_number}"
+        timeout = app.rollout.timeout.total_seconds()
+        done = await rollout.run(wanted.manifest(pod_setup()), timeout, attempt, health)
+        return {"deployment": rollout.name, "done": done, "commit": commit, "replicas": wanted.replicas}
+
+    async def _commit(self, wanted: AppDeployment, cluster: Cluster, origin: Provenance) -> str:
+        """The commit that the code's ref means now; a pod asks, for only pods may read the repository's Secret."""
+        git = wanted.app.git
+        if git is None or FULL_COMMIT.match(git.ref or ""):
+            return (git and git.ref) or ""
+        identity = Identity(
+            dag_id=origin.dag_id,
+            run_id=origin.dag_run_id,
+            task_id=origin.task_id,
+            map_index=origin.map_index,
+            try_number=origin.try_number,
+            key=origin.key,
+            work=wanted.fetch_work,
+        )
+        manifest = wanted.fetch_pod(pod_setup(), identity)
+        pod = PodRun(cluster.pods, manifest, identity, self.log, settings().pods.start_timeout)
+        end = await pod.run()
+        await pod.remove()
+        if end.failure is not None:
+            raise (ConfigurationError if end.failure.lasting else ProcessFailed)(end.failure.message)
+        return _told_commit(end.messages.get(CODE, ""))
+
+    async def _health(self, wanted: AppDeployment) -> Any:
+        group = wanted.app.group
+        if not group or not wanted.replicas:
+            return _well
+        config = await KafkaHook(self._plan.kafka_conn_id).aget_conn()
+        rollout = wanted.app.rollout
+        return GroupHealth(config, group, wanted.replicas, rollout.settle.total_seconds(), rollout.max_lag).missing
+
+    def _seconds_left(self) -> float | None:
+        if self.timeout_after is None:
+            return None
+        aware = self.timeout_after if self.timeout_after.tzinfo else self.timeout_after.replace(tzinfo=UTC)
+        return max(1.0, (aware - datetime.now(UTC)).total_seconds() - GRACE)
+
+
+def read_app(app: dict[str, Any]) -> App:
+    """Read the application from JSON.
+
+    :raises ConfigurationError: if it is none.
+    """
+    try:
+        return App.model_validate(app)
+    except ValidationError as error:
+        # Not the values: a template may have put a secret there.
+        problems = "; ".join(f"{'.'.join(map(str, found['loc']))}: {found['msg']}" for found in error.errors())
+        raise ConfigurationError(f"app: {problems}; correct the arguments of the task") from None
+
+
+async def _well() -> None:
+    return None
+
+
+def _told_commit(message: str) -> str:
+    try:
+        return str(json.loads(message)["commit"])
+    except (ValueError, TypeError, KeyError):
+        raise ProcessFailed(
+            f"the pod that fetched the code left {message!r:.200} instead of its commit; let the platform's image hold "
+            "the same version of airflow-mlplatform as the triggerer"
+        ) from None
+
+
+async def _leave(result: Result, origin: Provenance) -> None:
+    """Put the result into the task's XCom, as a worker would."""
+    await XCom.aset(
+        "return_value",
+        result,
+        dag_id=origin.dag_id,
+        task_id=origin.task_id,
+        run_id=origin.dag_run_id,
+        map_index=origin.map_index,
+    )
