@@ -8,10 +8,10 @@ OLDEST_AIRFLOW := 3.3.0
 COMPILE := $(VENV)/bin/uv pip compile -q pyproject.toml --extra demo --extra kafka --extra kubernetes --group dev \
 	--universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 
-.PHONY: help demo test test-cluster test-long test-range lint format lock benchmarks clean
+.PHONY: help demo test test-cluster test-long test-range lint format lock benchmarks benchmarks-cluster clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-19s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.installed ## raw data to a served model, on this machine; Ctrl-C stops all of it
 	@$(VENV)/bin/mlplatform demo $(DEMO_ARGS)
@@ -45,9 +45,15 @@ benchmarks: $(VENV)/.installed ## the figures in benchmarks/, each against its a
 	$(VENV)/bin/python benchmarks/parse.py
 	$(VENV)/bin/python benchmarks/etl.py
 
+benchmarks-cluster: $(VENV)/.installed ## the figures that need the Kubernetes cluster of KUBECONFIG
+	docker/build airflow trainer
+	$(VENV)/bin/python benchmarks/worker_start.py
+	MLPLATFORM_IMAGES_BUILT=1 $(VENV)/bin/python -m pytest -s benchmarks/training_pods.py
+
 lock: $(VENV)/.installed ## resolve the lock files anew from pyproject.toml
 	$(COMPILE) -o requirements.lock
 	echo "apache-airflow==$(OLDEST_AIRFLOW)" | $(COMPILE) --resolution lowest-direct --constraint - -o requirements-oldest.lock
+	docker/lock
 
 clean: ## remove the environment and what the demo made
 	rm -rf $(VENV) .venv-range .demo

@@ -6,6 +6,7 @@ of values an asset, which both can reach: loads write their facts there too.
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +44,7 @@ async def published(asset: Asset, before: datetime) -> dict[str, Any] | None:
     """
     from airflow.sdk.execution_time.context import AssetStateStoreAccessor
 
-    entries: Any = await AssetStateStoreAccessor(name=asset.name).aget(KEY, [])
+    store = AssetStateStoreAccessor(name=asset.name)
+    entries: Any = await asyncio.to_thread(store.get, KEY, [])  # Airflow 3.3.0 has no asynchronous way
     known = [entry for entry in entries if datetime.fromisoformat(entry["at"]) <= before]
     return known[-1]["facts"] if known else None

@@ -62,7 +62,7 @@ class MlplatformKubernetesExecutor(KubernetesExecutor):
         self._next_look = 0.0
         self._found: dict[WorkloadKey, PodFailure] = {}
         self._told: dict[WorkloadKey, str] = {}
-        self._waiting: set[TaskInstanceKey] = set()
+        self._absent: set[TaskInstanceKey] = set()
 
     def sync(self) -> None:
         """Do what Airflow's executor does; then look, every few seconds, what pods wait for."""
@@ -140,14 +140,22 @@ class MlplatformKubernetesExecutor(KubernetesExecutor):
             return
         for key, pod in found.items():
             self._look_at(pods, pod, key)
-        for key in self._waiting - found.keys():
+        absent = self._made() - found.keys()
+        for key in absent & self._absent:
             self._miss(key)
-        self._waiting = {key for key, pod in found.items() if key in self.running and _phase(pod) == "Pending"}
+        self._absent = absent
         self._told = {key: told for key, told in self._told.items() if key in self.running}
 
+    def _made(self) -> set[TaskInstanceKey]:
+        """The tasks whose pods have been made, as far as the executor has told Kubernetes of all it runs."""
+        assert self.task_queue is not None
+        if self.task_queue.qsize() > len(self.task_publish_retries):
+            return set()
+        return {key for key in self.running - self.task_publish_retries.keys() if isinstance(key, TaskInstanceKey)}
+
     def _miss(self, key: TaskInstanceKey) -> None:
-        """A pod that waited is gone. Airflow's executor hears only of those that are lost while they run."""
-        if key in self.running and (why := self._why(key)) and why.reason == "Deleted":
+        """A pod is gone that has not run. Airflow's executor hears only of those that are lost while they run."""
+        if state_of(key) == TaskInstanceState.QUEUED and (why := self._why(key)) and why.reason == "Deleted":
             self._found[key] = why
             self.fail(key)
 

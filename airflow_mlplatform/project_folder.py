@@ -103,7 +103,7 @@ def _bundle_root(wanted: BundleFolder) -> Path:
     from airflow_mlplatform.bundle import SpecBundle
 
     try:
-        bundle = DagBundlesManager().get_bundle(wanted.name, wanted.version)  # type: ignore[no-untyped-call]
+        bundle = DagBundlesManager().get_bundle(wanted.name, wanted.version)
         bundle.initialize()
     except ValueError as error:
         raise ConfigurationError(

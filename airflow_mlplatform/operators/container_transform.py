@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from airflow.triggers.base import StartTriggerArgs
 
-from airflow_mlplatform.exceptions import ConfigurationError, ProcessFailed
 from airflow_mlplatform.failing_fast import failing_fast
 from airflow_mlplatform.operators.etl_stage import EtlStageOperator, kept, read
 from airflow_mlplatform.runtime.pod_manifest import env_vars
@@ -14,7 +13,7 @@ from airflow_mlplatform.settings import settings
 from airflow_mlplatform.specs.common import Defaults
 from airflow_mlplatform.specs.etl import ContainerTransform
 from airflow_mlplatform.training.provenance import Provenance
-from airflow_mlplatform.triggers.starting import needs_a_worker
+from airflow_mlplatform.triggers.starting import NeedsWorker, needs_a_worker
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -103,20 +102,16 @@ class ContainerTransformOperator(EtlStageOperator):
             timeout=self.execution_timeout,
         )
 
-    def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
+    def execute_complete(self, context: Context, event: object) -> dict[str, Any]:
         """End the task as the trigger's event says, or take it over.
 
         :returns: ``uri``, ``rows``, ``bytes`` and ``schema_hash`` of the staged file.
         """
-        from airflow_mlplatform.triggers.container_transform import ContainerEvent
+        from airflow_mlplatform.triggers.pod_task import PodTaskEvent
 
         with failing_fast():
-            told = ContainerEvent.decode(event)
-            if told.ending == "over":
-                self.log.info("%s", told.message)
+            try:
+                return dict(PodTaskEvent.decode(event).outcome())
+            except NeedsWorker as reason:
+                self.log.info("%s", reason)
                 self.execute(context)
-            if told.ending == "mistake":
-                raise ConfigurationError(told.message)
-            if told.ending == "failed" or told.result is None:
-                raise ProcessFailed(told.message)
-            return dict(told.result)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, cast
 from airflow.sdk import BaseOperator
 from airflow.triggers.base import StartTriggerArgs
 
-from airflow_mlplatform.exceptions import ConfigurationError, ProcessFailed, ServiceError, UnsupportedHere
+from airflow_mlplatform.exceptions import ServiceError, UnsupportedHere
 from airflow_mlplatform.failing_fast import failing_fast
 from airflow_mlplatform.hooks.mlflow import MlflowHook
 from airflow_mlplatform.links import MlflowRunLink
@@ -20,7 +20,7 @@ from airflow_mlplatform.steps.storage import Storage
 from airflow_mlplatform.training.plan import TrainingPlan
 from airflow_mlplatform.training.provenance import Provenance
 from airflow_mlplatform.training.tracked_run import RunResult, Work, label
-from airflow_mlplatform.triggers.starting import needs_a_worker
+from airflow_mlplatform.triggers.starting import NeedsWorker, needs_a_worker
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -161,20 +161,16 @@ class MlflowRunOperator(BaseOperator):
         with failing_fast(), self.hook.client() as client:
             return self._train_here(client, context)
 
-    def execute_complete(self, context: Context, event: dict[str, Any]) -> RunResult:
+    def execute_complete(self, context: Context, event: object) -> RunResult:
         """End the task as the trigger's event says, or take it over."""
-        from airflow_mlplatform.triggers.mlflow_run import TrainingEvent
+        from airflow_mlplatform.triggers.pod_task import PodTaskEvent
 
         with failing_fast():
-            told = TrainingEvent.decode(event)
-            if told.ending == "over":
-                self.log.info("%s", told.message)
+            try:
+                return cast("RunResult", PodTaskEvent.decode(event).outcome())
+            except NeedsWorker as reason:
+                self.log.info("%s", reason)
                 self._train_in_triggerer(context)
-            if told.ending == "mistake":
-                raise ConfigurationError(told.message)
-            if told.ending == "failed" or told.result is None:
-                raise ProcessFailed(told.message)
-            return cast("RunResult", told.result)
 
     def _train_in_triggerer(self, context: Context) -> NoReturn:
         from airflow_mlplatform.triggers.mlflow_run import MlflowRunTrigger

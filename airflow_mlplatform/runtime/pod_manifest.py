@@ -214,7 +214,7 @@ def foreign_container(
     env: Sequence[Manifest] = (),
     env_from: Sequence[Manifest] = (),
 ) -> Manifest:
-    """Return a container of somebody else's image; its root file system is as the image wants it."""
+    """Return a container of somebody else's image; its root file system and the folder it starts in are the image's."""
     found: Manifest = {
         "name": name,
         "image": image,
@@ -222,7 +222,6 @@ def foreign_container(
         "envFrom": list(env_from),
         "resources": _resources(resources),
         "volumeMounts": _mounts("mlplatform-tmp"),
-        "workingDir": WORK,
         "securityContext": SECURITY,
         "terminationMessagePolicy": "FallbackToLogsOnError",
     }

@@ -94,13 +94,10 @@ class TransformPod:
 
     def _foreign(self) -> dict[str, Any]:
         shared = {name: value for name, value in self.defaults.env.items() if not hasattr(value, "connection")}
-        container = foreign_container(
+        return foreign_container(
             TRANSFORM,
             self.transform.image,
             self.transform.command,
             self.defaults.resources,
             env_vars({"HOME": "/tmp", **shared, **self.transform.env, **PATHS}, "container.env"),  # noqa: S108
         )
-        # The image may have a folder of its own, from which its command starts.
-        del container["workingDir"]
-        return container

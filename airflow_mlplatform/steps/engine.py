@@ -27,6 +27,8 @@ MIB = 2**20
 OUTSIDE_ENGINE = 256 * MIB
 SHARE = 0.7
 LEAST = 96 * MIB
+# Each thread of a partitioned write holds row groups of all partitions it meets, outside of DuckDB's own limit.
+PARTITIONING_THREAD = 256 * MIB
 
 
 class Stopped(MlplatformError):
@@ -135,6 +137,16 @@ class Engine:
         """
         if self._stopped:
             raise Stopped("stopped before the end; nothing was published by this try")
+
+    @contextmanager
+    def partitioning(self) -> Iterator[None]:
+        """Use no more threads during the block than a partitioned write has memory for."""
+        ((threads,),) = self.rows("SELECT current_setting('threads')")
+        self.rows(f"SET threads = {max(1, min(threads, self._limit // PARTITIONING_THREAD))}")
+        try:
+            yield
+        finally:
+            self.connection.execute(f"SET threads = {threads}")
 
     @contextmanager
     def stoppable(self, stop: Callable[[], Any]) -> Iterator[None]:

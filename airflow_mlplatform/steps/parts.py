@@ -125,11 +125,12 @@ class Partitioned(Parts):
     def files(self, folder: Path) -> Iterator[list[str]]:
         """Write all of them in one go."""
         columns = ", ".join(identifier(name) for name in self.partition_by)
-        self.bench.engine.rows(
-            f"COPY ({self.query}) TO {literal(str(folder))} "
-            f"(FORMAT parquet, COMPRESSION zstd, PARTITION_BY ({columns}), OVERWRITE_OR_IGNORE, "
-            f"FILENAME_PATTERN {literal(self.stem + '{i}')}, KV_METADATA {literal({RUN_KEY: self.bench.run.key})})"
-        )
+        with self.bench.engine.partitioning():
+            self.bench.engine.rows(
+                f"COPY ({self.query}) TO {literal(str(folder))} "
+                f"(FORMAT parquet, COMPRESSION zstd, PARTITION_BY ({columns}), OVERWRITE_OR_IGNORE, "
+                f"FILENAME_PATTERN {literal(self.stem + '{i}')}, KV_METADATA {literal({RUN_KEY: self.bench.run.key})})"
+            )
         self.bench.engine.go_on()
         yield sorted(str(path.relative_to(folder)) for path in folder.rglob("*.parquet"))
 

@@ -104,11 +104,16 @@ def _read() -> Order:
 
 
 def _end_on_sigterm() -> None:
-    # The first process of a container ignores SIGTERM by default; a handler would wait until a long query is done.
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    # The first process of a container ignores SIGTERM without a handler, and Python would run one only after a long
+    # query. What the interpreter does at once, whichever thread the signal meets, is to write to the wake-up file.
+    received, wake = os.pipe()
+    os.set_blocking(wake, False)
+    signal.set_wakeup_fd(wake)
+    signal.signal(signal.SIGTERM, lambda *_: None)
 
     def end() -> None:
-        signal.sigwait({signal.SIGTERM})
+        while os.read(received, 1) != bytes([signal.SIGTERM]):
+            pass
         os._exit(128 + signal.SIGTERM)
 
     threading.Thread(target=end, daemon=True).start()

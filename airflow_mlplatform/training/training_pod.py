@@ -126,7 +126,7 @@ class TrainingPod:
         place = self.uri if self.baked_in else f"{WORK}/{PROJECT}"
         call = ProjectCall(place, None, self.plan.entry_point, self.parameters, self.plan.environment, "")
         ours = OURS | ({"MLFLOW_TRACKING_URI": tracking_uri} if tracking_uri else {})
-        return foreign_container(
+        container = foreign_container(
             TRAIN,
             chosen,
             in_image(call.command(run_id, experiment_id, ("mlflow",)), self.plan.environment),
@@ -134,6 +134,7 @@ class TrainingPod:
             env_vars({**ours, **self.plan.env}, "env"),
             setup.credentials,
         )
+        return container | {"workingDir": WORK}
 
 
 def _from_secret(variable: str, secret: str, key: str, *, optional: bool) -> dict[str, Any]:

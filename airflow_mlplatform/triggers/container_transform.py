@@ -2,37 +2,28 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from airflow.sdk.execution_time.xcom import XCom
-from airflow.triggers.base import TaskSuccessEvent, TriggerEvent
-from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
-from airflow_mlplatform.exceptions import ConfigurationError, ProcessFailed, ServiceRefused
+from airflow_mlplatform.exceptions import ConfigurationError, ProcessFailed
 from airflow_mlplatform.hooks.kubernetes import open_pods, pod_setup
-from airflow_mlplatform.runtime.pod_manifest import Identity
 from airflow_mlplatform.runtime.transform_pod import OUTPUT, Staged, TransformPod
 from airflow_mlplatform.settings import settings
 from airflow_mlplatform.specs.common import Defaults
 from airflow_mlplatform.specs.etl import ContainerTransform
 from airflow_mlplatform.triggers.outages import Outages
-from airflow_mlplatform.triggers.pod import PodEnd, PodRun, patiently
-from airflow_mlplatform.triggers.starting import NeedsWorker, StartingTrigger
+from airflow_mlplatform.triggers.pod import PodRun, remove
+from airflow_mlplatform.triggers.pod_task import PodTaskTrigger, identify, leave
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from airflow_mlplatform.clients.kubernetes import Pods
+    from airflow_mlplatform.runtime.pod_manifest import Identity
     from airflow_mlplatform.training.provenance import Provenance
+    from airflow_mlplatform.triggers.pod import PodEnd
 
-__all__ = ["ContainerEvent", "ContainerPlan", "ContainerTransformTrigger"]
+__all__ = ["ContainerPlan", "ContainerTransformTrigger"]
 
-ARGUMENTS = ("transform", "plan", "part", "attempt", "origin")
-GRACE = 10.0
-"""Seconds before Airflow's own time-out, in which the pod is removed."""
 LOOKS = 2.0
 
 
@@ -55,39 +46,8 @@ class ContainerPlan(BaseModel):
     by_worker: bool = False
 
 
-class ContainerEvent(BaseModel):
-    """What a worker has to do: end the task as ``done``, ``failed`` or ``mistake`` (no retry), or take it ``over``.
-
-    :param message: what to tell people.
-    :param result: facts about the staged data.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    ending: Literal["done", "failed", "mistake", "over"]
-    message: str = ""
-    result: dict[str, JsonValue] | None = None
-
-    @classmethod
-    def decode(cls, payload: object) -> ContainerEvent:
-        """Read an event's payload.
-
-        :raises ConfigurationError: if it is not understood; that is a failure, never a success.
-        """
-        try:
-            return cls.model_validate(payload)
-        except ValidationError as error:
-            raise ConfigurationError(
-                f"the event {payload!r:.200} is not one of ContainerTransformTrigger ({error.error_count()} problems); "
-                "let workers and triggerer run the same version of airflow-mlplatform, then clear the task"
-            ) from None
-
-
-class ContainerTransformTrigger(StartingTrigger):
+class ContainerTransformTrigger(PodTaskTrigger):
     """Makes the pod, follows it, leaves the facts about what it staged in XCom and ends the task.
-
-    Where it goes wrong, a worker ends the task, since Airflow 3.3.0 and 3.3.2 disagree on whether the failure of a
-    trigger is retried. What a dead triggerer, worker or pod left behind is found and continued.
 
     :param transform: the container, as JSON of ``ContainerTransform``. Templated.
     :param plan: the rest, as JSON of :class:`ContainerPlan`.
@@ -95,6 +55,8 @@ class ContainerTransformTrigger(StartingTrigger):
     :param attempt: id of the task instance, where a worker has looked that up; each try has another.
     :param origin: see :class:`~airflow_mlplatform.triggers.starting.StartingTrigger`.
     """
+
+    arguments = ("transform", "plan", "part", "attempt", "origin")
 
     def __init__(
         self,
@@ -104,82 +66,35 @@ class ContainerTransformTrigger(StartingTrigger):
         attempt: str = "",
         origin: dict[str, Any] | None = None,
     ) -> None:
-        super().__init__(origin)
+        super().__init__(plan, origin)
         self.transform = transform
-        self.plan = plan
         self.part = part
         self.attempt = attempt
-        self.timeout_after: datetime | None = None
         self._identity: Identity | None = None
 
-    def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Return class path and arguments."""
-        return f"{__name__}.{type(self).__name__}", {name: getattr(self, name) for name in ARGUMENTS}
-
-    async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Fire one event: the task's end, or what a worker has to do."""
-        event = await self._ended()
-        if event.ending == "done" and not ContainerPlan.model_validate(self.plan).by_worker:
-            yield TaskSuccessEvent()
-        else:
-            yield TriggerEvent(event.model_dump(mode="json"))
-
-    async def on_kill(self) -> None:
-        """Remove the pod, for a person has ended the task."""
-        if self._identity is not None:
-            async with open_pods() as pods:
-                await self._remove(pods, self._identity)
-
-    async def _remove(self, pods: Pods, identity: Identity) -> None:
-        """Remove the pod of this try, not one of the same name that a later try has made meanwhile."""
-
-        async def remove() -> None:
-            pod = await pods.get(identity.name)
-            if pod is not None and identity.same_work(pod["metadata"].get("annotations") or {}):
-                await pods.delete(identity.name, pod["metadata"]["uid"])
-
-        await patiently(remove, Outages(LOOKS, self.log))
-
-    async def _ended(self) -> ContainerEvent:
-        try:
-            async with asyncio.timeout(self._seconds_left()):
-                result = await self._transformed(await self.prepare())
-        except TimeoutError:
-            await self.on_kill()
-            why = "the container ran longer than the task's execution_timeout"
-            return ContainerEvent(ending="failed", message=f"{why}; raise timeout, or give it less to do")
-        except NeedsWorker as error:
-            return ContainerEvent(ending="over", message=str(error))
-        except ProcessFailed as error:
-            return ContainerEvent(ending="failed", message=str(error))
-        except (ConfigurationError, ServiceRefused) as error:
-            return ContainerEvent(ending="mistake", message=str(error))
-        return ContainerEvent(ending="done", result=result)
-
-    async def _transformed(self, origin: Provenance) -> dict[str, Any]:
+    async def work(self, origin: Provenance) -> dict[str, Any]:
+        """Transform and return the facts about what the pod staged."""
         pod = self._pod(origin)
-        self._identity = identity = Identity(
-            dag_id=origin.dag_id,
-            run_id=origin.dag_run_id,
-            task_id=origin.task_id,
-            map_index=origin.map_index,
-            try_number=origin.try_number,
-            key=origin.key,
-            work=pod.work,
-        )
-        manifest = pod.manifest(pod_setup(), identity)
+        self._identity = identify(origin, pod.work)
+        manifest = pod.manifest(pod_setup(), self._identity)
         async with open_pods() as pods:
-            end = await PodRun(pods, manifest, identity, self.log, settings().pods.start_timeout).run()
-            # The result first: who takes over from a dead triggerer then finds the pod that has it.
-            result = None if end.failure else _result(end)
-            if result is not None:
-                await _leave(result, origin)
-            await self._remove(pods, identity)
-        if end.failure is not None:
-            raise (ConfigurationError if end.failure.lasting else ProcessFailed)(end.failure.message)
-        assert result is not None
-        self.log.info("Staged %s rows (%s bytes) at %s", result["rows"], result["bytes"], result["uri"])
-        return result
+            pod_run = PodRun(pods, manifest, self._identity, self.log, settings().pods.start_timeout)
+            end = await pod_run.run()
+            if end.failure is None:
+                # The result first: who takes over from a dead triggerer then finds the pod that has it.
+                await leave(origin, _facts(end))
+            await pod_run.remove()
+        end.raise_for_failure()
+        facts = _facts(end)
+        self.log.info("Staged %s rows (%s bytes) at %s", facts["rows"], facts["bytes"], facts["uri"])
+        return facts
+
+    async def stop(self, reason: str) -> None:
+        """Remove the pod."""
+        if self._identity is not None:
+            self.log.warning("Removing pod %s: %s", self._identity.name, reason)
+            async with open_pods() as pods:
+                await remove(pods, self._identity, Outages(LOOKS, self.log))
 
     def _pod(self, origin: Provenance) -> TransformPod:
         plan = ContainerPlan.model_validate(self.plan)
@@ -200,12 +115,6 @@ class ContainerTransformTrigger(StartingTrigger):
             timeout=plan.timeout,
         )
 
-    def _seconds_left(self) -> float | None:
-        if self.timeout_after is None:
-            return None
-        aware = self.timeout_after if self.timeout_after.tzinfo else self.timeout_after.replace(tzinfo=UTC)
-        return max(1.0, (aware - datetime.now(UTC)).total_seconds() - GRACE)
-
 
 def _container(transform: dict[str, Any]) -> ContainerTransform:
     try:
@@ -216,7 +125,7 @@ def _container(transform: dict[str, Any]) -> ContainerTransform:
         raise ConfigurationError(f"transform: {problems}; correct the arguments of the task") from None
 
 
-def _result(end: PodEnd) -> dict[str, Any]:
+def _facts(end: PodEnd) -> dict[str, Any]:
     message = end.messages.get(OUTPUT, "")
     try:
         return dict(json.loads(message))
@@ -225,15 +134,3 @@ def _result(end: PodEnd) -> dict[str, Any]:
             f"the pod succeeded but container {OUTPUT} left {message!r:.200} instead of the facts about the data; "
             "let the platform's image hold the same version of airflow-mlplatform as the triggerer"
         ) from None
-
-
-async def _leave(result: dict[str, Any], origin: Provenance) -> None:
-    """Put the result into the task's XCom, as a worker would."""
-    await XCom.aset(
-        "return_value",
-        result,
-        dag_id=origin.dag_id,
-        task_id=origin.task_id,
-        run_id=origin.dag_run_id,
-        map_index=origin.map_index,
-    )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_mlplatform.clients.kubernetes import Pod, Pods
 from airflow_mlplatform.clients.kubernetes_api import ObjectRefused
-from airflow_mlplatform.exceptions import ServiceRefused, ServiceUnavailable
+from airflow_mlplatform.exceptions import ConfigurationError, ProcessFailed, ServiceRefused, ServiceUnavailable
 from airflow_mlplatform.runtime.pod_failure import PodFailure, failure, obstacle, refusal
 from airflow_mlplatform.runtime.process_output import Tail
 from airflow_mlplatform.triggers.outages import Outages
@@ -43,6 +43,15 @@ class PodEnd:
     messages: Mapping[str, str] = field(default_factory=dict)
     started: frozenset[str] = frozenset()
     tail: Tail = field(default_factory=Tail)
+
+    def raise_for_failure(self) -> None:
+        """Do nothing if it succeeded.
+
+        :raises ConfigurationError: for a mistake that no retry mends.
+        :raises ProcessFailed: if another try may help.
+        """
+        if self.failure is not None:
+            raise (ConfigurationError if self.failure.lasting else ProcessFailed)(self.failure.message)
 
 
 async def patiently(ask: Callable[[], Awaitable[T]], outages: Outages) -> T:

@@ -8,27 +8,29 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
-from airflow.sdk.execution_time.xcom import XCom
-
 from airflow_mlplatform.clients.http import drive_async
 from airflow_mlplatform.clients.mlflow_operations import get_run, set_run_tags, update_run
 from airflow_mlplatform.exceptions import ConfigurationError, ProcessFailed
 from airflow_mlplatform.hooks.kubernetes import pod_setup
 from airflow_mlplatform.links import MlflowRunLink
-from airflow_mlplatform.runtime.pod_failure import PodFailure
-from airflow_mlplatform.runtime.pod_manifest import Identity
 from airflow_mlplatform.settings import settings
-from airflow_mlplatform.training.provenance import CODE_VERSION, REASON, Provenance
-from airflow_mlplatform.training.tracked_run import COMMIT, TRY, RunResult, Work, close, find_or_create, result_of
-from airflow_mlplatform.training.training_pod import PROJECT, TRAIN, TrainingPod
+from airflow_mlplatform.training.provenance import CODE_VERSION, REASON
+from airflow_mlplatform.training.tracked_run import COMMIT, TRY, close, find_or_create, result_of
+from airflow_mlplatform.training.training_pod import PROJECT, TRAIN
 from airflow_mlplatform.triggers.outages import Outages
-from airflow_mlplatform.triggers.pod import PodEnd, PodRun, patiently, remove
+from airflow_mlplatform.triggers.pod import PodRun, patiently, remove
+from airflow_mlplatform.triggers.pod_task import identify, leave
 
 if TYPE_CHECKING:
     from airflow_mlplatform.clients.http import Operation
     from airflow_mlplatform.clients.kubernetes import Pods
     from airflow_mlplatform.clients.mlflow import AsyncMlflowClient, Run
     from airflow_mlplatform.hooks.mlflow import MlflowHook
+    from airflow_mlplatform.runtime.pod_manifest import Identity
+    from airflow_mlplatform.training.provenance import Provenance
+    from airflow_mlplatform.training.tracked_run import RunResult, Work
+    from airflow_mlplatform.training.training_pod import TrainingPod
+    from airflow_mlplatform.triggers.pod import PodEnd
 
 __all__ = ["Training"]
 
@@ -60,9 +62,11 @@ class Training:
     pods: Pods
     log: Any
     run_id: str = field(default="", init=False)
+    _identity: Identity = field(init=False)
     _outages: Outages = field(init=False)
 
     def __post_init__(self) -> None:
+        self._identity = identify(self.origin, self.pod.work)
         self._outages = Outages(LOOKS, self.log)
 
     async def run(self) -> RunResult:
@@ -74,16 +78,16 @@ class Training:
         """
         run = await self._ask(lambda: find_or_create(self.work, self.origin, self.log))
         self.run_id = run.run_id
-        await self._leave(MlflowRunLink.key, self.hook.run_url(run))
+        await leave(self.origin, self.hook.run_url(run), MlflowRunLink.key)
         self.log.info("MLflow run %s: %s", run.run_id, self.hook.run_url(run))
         pod = self._pod_run(run)
         end = await (pod.run() if run.active else pod.find())
         if end is not None:
             await self._close(run, end)
             await pod.remove()
-            _raise(end.failure)
+            end.raise_for_failure()
         result = await self._succeeded(run)
-        await self._leave("return_value", result)
+        await leave(self.origin, result)
         return result
 
     async def stop(self, run_id: str, reason: str) -> None:
@@ -96,18 +100,6 @@ class Training:
             run = await self._ask(lambda: get_run(run_id))
             if run.tags.get(TRY) == str(self.origin.try_number):
                 await self._ask(lambda: close(run_id, "KILLED", reason))
-
-    @property
-    def _identity(self) -> Identity:
-        return Identity(
-            dag_id=self.origin.dag_id,
-            run_id=self.origin.dag_run_id,
-            task_id=self.origin.task_id,
-            map_index=self.origin.map_index,
-            try_number=self.origin.try_number,
-            key=self.origin.key,
-            work=self.pod.work,
-        )
 
     def _pod_run(self, run: Run) -> PodRun:
         manifest = self.pod.manifest(
@@ -161,19 +153,3 @@ class Training:
 
     async def _ask(self, operation: Callable[[], Operation[T]]) -> T:
         return await patiently(lambda: drive_async(operation(), self.mlflow.http), self._outages)
-
-    async def _leave(self, key: str, value: Any) -> None:
-        """Put a value into the task's XCom, as a worker would."""
-        await XCom.aset(
-            key,
-            value,
-            dag_id=self.origin.dag_id,
-            task_id=self.origin.task_id,
-            run_id=self.origin.dag_run_id,
-            map_index=self.origin.map_index,
-        )
-
-
-def _raise(failure: PodFailure | None) -> None:
-    if failure is not None:
-        raise (ConfigurationError if failure.lasting else ProcessFailed)(failure.message)

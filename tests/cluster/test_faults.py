@@ -138,7 +138,6 @@ def test_the_worker_that_starts_a_mapped_training_is_deleted(platform: ClusterPl
     word = when.partition(" ")[0]
     run = platform.start("mapped", {"word": word})
     (worker,) = platform.wait_until("there is a worker", lambda: platform.pods.workers_of(run))
-    platform.wait_until("it runs", lambda: platform.pods.workers_of(run)[0].ever("Running"))
     if when == "after":
         platform.wait_until("there is a training pod", lambda: pods_of(platform, run))
     platform.kubectl("delete", "pod", worker.name, "--force", "--grace-period=0", check=False)
@@ -161,17 +160,18 @@ def test_an_etl_loads_once_though_s3_refuses_for_a_while(platform: ClusterPlatfo
     assert platform.services.objects("staging/loads") == []
 
 
-def test_an_etl_loads_once_though_its_workers_are_deleted(platform: ClusterPlatform) -> None:
+@pytest.mark.parametrize("ran", [False, True], ids=["before they run", "while they run"])
+def test_an_etl_loads_once_though_its_workers_are_deleted(platform: ClusterPlatform, ran: bool) -> None:
     publish_loads(platform)
     run = platform.start("loads")
     for task_id in ("extract", "load"):
-        pod = platform.wait_until(f"{task_id} runs", lambda task_id=task_id: _running(platform, run, task_id))
+        pod = platform.wait_until(f"{task_id} is there", lambda task_id=task_id: _worker(platform, run, task_id, ran))
         platform.kubectl("delete", "pod", pod.name, "--force", "--grace-period=0", check=False)
     platform.succeed(run)
     assert platform.api.xcom(run, "load")["rows"] == 2
     assert len([key for key in platform.services.objects("pond/loads") if key.endswith(".parquet")]) == 1
 
 
-def _running(platform: ClusterPlatform, run: DagRun, task_id: str) -> SeenPod | None:
+def _worker(platform: ClusterPlatform, run: DagRun, task_id: str, ran: bool) -> SeenPod | None:
     pods = platform.pods.workers(run.dag_id, run.run_id, task_id)
-    return next((pod for pod in pods if pod.ever("Running")), None)
+    return next((pod for pod in pods if not ran or pod.ever("Running")), None)

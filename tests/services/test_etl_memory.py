@@ -94,14 +94,18 @@ print(json.dumps({"peak": peak_mebibytes()}))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("uri", ["pond://x", "pond://x.parquet"])
-def test_peak_of_split_files(source: Path, tmp_path: Path, uri: str) -> None:
+@pytest.mark.parametrize(
+    "load",
+    [{"uri": "pond://x"}, {"uri": "pond://x.parquet"}, {"uri": "pond://x", "partition_by": ["p"]}],
+    ids=["folder", "file", "partitioned"],
+)
+def test_peak_of_split_files(source: Path, tmp_path: Path, load: dict[str, Any]) -> None:
     (tmp_path / "src").mkdir()
     for name in ("1", "2"):
         (tmp_path / f"src/{name}.parquet").hardlink_to(source)
     task = {
         "folder": str(tmp_path), "memory": f"{MEBIBYTES}Mi", "uri": str(tmp_path / "src/*.parquet"),
-        "load": {"uri": uri},
+        "load": load,
     }  # fmt: skip
     for step in ("list", "extract:0", "extract:1", "load"):
         done = subprocess.run(
@@ -112,6 +116,6 @@ def test_peak_of_split_files(source: Path, tmp_path: Path, uri: str) -> None:
         print(step, told)
         assert told["peak"] < MEBIBYTES
     with Site(tmp_path, {}).bench() as bench:
-        place = bench.storage.locate(uri)
+        place = bench.storage.locate(load["uri"])
         found = place.local if place.local.is_file() else place.local / "**/*.parquet"
         assert bench.engine.rows(f"SELECT count(*) FROM '{found}'") == [(2 * ROWS,)]

@@ -35,10 +35,10 @@ class Store:
 def store(monkeypatch: pytest.MonkeyPatch) -> Store:
     store = Store()
 
-    async def aget(self: AssetStateStoreAccessor, key: str, default: Any = None) -> Any:
+    def get(self: AssetStateStoreAccessor, key: str, default: Any = None) -> Any:
         return store.get(key, default)
 
-    monkeypatch.setattr(AssetStateStoreAccessor, "aget", aget)
+    monkeypatch.setattr(AssetStateStoreAccessor, "get", get)
     return store
 
 

@@ -6,6 +6,7 @@ import json
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
+from queue import Queue
 from types import SimpleNamespace
 from typing import Any
 
@@ -67,6 +68,7 @@ class Stage:
     kept: list[TaskInstanceKey] = field(default_factory=list)
     is_unfinished: bool = True
     state: str = "running"
+    queue: Queue[Any] = field(default_factory=Queue)
 
     def look(self) -> None:
         """What the executor does every few seconds."""
@@ -90,7 +92,8 @@ def stage(monkeypatch: pytest.MonkeyPatch) -> Stage:
     config = SimpleNamespace(multi_namespace_mode=False, kube_namespace="ml")
     executor._pods = WorkerPods(kubernetes, config)  # type: ignore[arg-type]
     executor._notes = SimpleNamespace(add=lambda *note: stage.notes.append(note))  # type: ignore[assignment]
-    executor._found, executor._told, executor._waiting, executor._delete_failed = {}, {}, set(), True
+    executor._found, executor._told, executor._absent, executor._delete_failed = {}, {}, set(), True
+    executor.task_queue = stage.queue
     executor.running = {KEY}
     monkeypatch.setattr(module, "unfinished", lambda key: stage.is_unfinished)
     monkeypatch.setattr(module, "state_of", lambda key: stage.state)
@@ -163,19 +166,47 @@ def test_the_newest_pod_of_that_try_is_looked_at(stage: Stage) -> None:
     assert "dag_id=wine-etl,task_id=extract,try_number=1" in stage.kubernetes.selectors[-1]
 
 
-def test_a_pod_that_is_lost_while_it_waits(stage: Stage) -> None:
-    stage.kubernetes.pods = [worker("unsched-gpu")]
-    stage.look()
+def test_a_pod_that_is_lost_before_its_task_runs(stage: Stage) -> None:
+    stage.state = "queued"
     stage.kubernetes.error = ConnectionRefusedError()
     stage.look()
+    stage.look()
+    stage.kubernetes.error = None
+    stage.look()
     assert stage.executor.event_buffer == {}
-    stage.kubernetes.pods, stage.kubernetes.error = [], None
     stage.look()
     assert "the pod is gone" in str(stage.executor.get_event_buffer()[KEY][1])
     assert stage.spent == []
 
 
+def test_a_pod_that_shows_late_is_not_missed(stage: Stage) -> None:
+    stage.state = "queued"
+    stage.look()
+    stage.kubernetes.pods = [worker("unsched-gpu")]
+    stage.look()
+    stage.kubernetes.pods = []
+    stage.look()
+    assert stage.executor.event_buffer == {}
+
+
 def test_a_pod_that_is_not_made_yet_is_not_missed(stage: Stage) -> None:
+    stage.state = "queued"
+    stage.queue.put(KEY)
+    stage.look()
+    stage.look()
+    assert stage.executor.event_buffer == {}
+
+
+def test_a_pod_that_kubernetes_refuses_for_now_is_not_missed(stage: Stage) -> None:
+    stage.state = "queued"
+    stage.queue.put(KEY)
+    stage.executor.task_publish_retries[KEY] = 1
+    stage.look()
+    stage.look()
+    assert stage.executor.event_buffer == {}
+
+
+def test_a_running_task_is_left_to_airflows_executor(stage: Stage) -> None:
     stage.look()
     stage.look()
     assert stage.executor.event_buffer == {}

@@ -35,7 +35,9 @@ def context(map_index: int = -1) -> Any:
 
 
 def test_the_trigger_gets_all_that_it_needs() -> None:
-    arguments = operator(split={"extract": "list"}).start_trigger_args.trigger_kwargs
+    start = operator(split={"extract": "list"}).start_trigger_args
+    assert start is not None
+    arguments = start.trigger_kwargs or {}
     path, kept = ContainerTransformTrigger(**arguments).serialize()
     assert path == "airflow_mlplatform.triggers.container_transform.ContainerTransformTrigger"
     assert ContainerTransformTrigger(**kept).serialize()[1] == arguments
@@ -65,8 +67,8 @@ def test_the_event_ends_the_task() -> None:
     with pytest.raises(TaskDeferred):
         operator().execute_complete(context(), {"ending": "over", "message": "templates"})
     for strange in ({"status": "success"}, None, "done", {"ending": "done", "rows": 1}):
-        with pytest.raises(AirflowFailException, match="is not one of ContainerTransformTrigger"):
-            operator().execute_complete(context(), strange)  # type: ignore[arg-type]
+        with pytest.raises(AirflowFailException, match="is none of a task that is a pod"):
+            operator().execute_complete(context(), strange)
 
 
 def test_what_cannot_be_is_told_while_the_dag_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
