@@ -107,11 +107,11 @@ class ContainerTransformOperator(EtlStageOperator):
 
         :returns: ``uri``, ``rows``, ``bytes`` and ``schema_hash`` of the staged file.
         """
-        from airflow_mlplatform.triggers.pod_task import PodTaskEvent
+        from airflow_mlplatform.triggers.task import TaskEnding
 
         with failing_fast():
             try:
-                return dict(PodTaskEvent.decode(event).outcome())
+                return dict(TaskEnding.decode(event).outcome())
             except NeedsWorker as reason:
                 self.log.info("%s", reason)
                 self.execute(context)

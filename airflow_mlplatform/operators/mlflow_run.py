@@ -163,11 +163,11 @@ class MlflowRunOperator(BaseOperator):
 
     def execute_complete(self, context: Context, event: object) -> RunResult:
         """End the task as the trigger's event says, or take it over."""
-        from airflow_mlplatform.triggers.pod_task import PodTaskEvent
+        from airflow_mlplatform.triggers.task import TaskEnding
 
         with failing_fast():
             try:
-                return cast("RunResult", PodTaskEvent.decode(event).outcome())
+                return cast("RunResult", TaskEnding.decode(event).outcome())
             except NeedsWorker as reason:
                 self.log.info("%s", reason)
                 self._train_in_triggerer(context)

@@ -14,7 +14,7 @@ from airflow_mlplatform.runtime.pod_manifest import env_vars
 from airflow_mlplatform.specs.common import Defaults
 from airflow_mlplatform.specs.streaming import App
 from airflow_mlplatform.training.provenance import Provenance
-from airflow_mlplatform.triggers.starting import needs_a_worker
+from airflow_mlplatform.triggers.starting import NeedsWorker, needs_a_worker
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -111,13 +111,13 @@ class StreamAppOperator(BaseOperator):
             timeout=self.execution_timeout,
         )
 
-    def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
+    def execute_complete(self, context: Context, event: object) -> dict[str, Any]:
         """End the task as the trigger's event says, or take it over."""
-        from airflow_mlplatform.triggers.task_ending import TaskEnding
+        from airflow_mlplatform.triggers.task import TaskEnding
 
         with failing_fast():
-            told = TaskEnding.decode(event, "StreamAppTrigger")
-            if told.ending == "over":
-                self.log.info("%s", told.message)
+            try:
+                return dict(TaskEnding.decode(event).outcome())
+            except NeedsWorker as reason:
+                self.log.info("%s", reason)
                 self.execute(context)
-            return told.result_or_raise()

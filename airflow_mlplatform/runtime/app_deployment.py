@@ -149,9 +149,6 @@ class AppDeployment:
         container = foreign_container(RUN, image, self.app.entrypoint, resources, env)
         if self.app.git:
             container["workingDir"] = TARGET
-        else:
-            # The image may have a folder of its own, from which its command starts.
-            del container["workingDir"]
         return container | (_probes(self.app.probes) if self.app.probes else {})
 
 

@@ -15,7 +15,7 @@ from airflow_mlplatform.specs.common import Defaults
 from airflow_mlplatform.specs.etl import ContainerTransform
 from airflow_mlplatform.triggers.outages import Outages
 from airflow_mlplatform.triggers.pod import PodRun, remove
-from airflow_mlplatform.triggers.pod_task import PodTaskTrigger, identify, leave
+from airflow_mlplatform.triggers.task import TaskTrigger, identify, leave
 
 if TYPE_CHECKING:
     from airflow_mlplatform.runtime.pod_manifest import Identity
@@ -46,7 +46,7 @@ class ContainerPlan(BaseModel):
     by_worker: bool = False
 
 
-class ContainerTransformTrigger(PodTaskTrigger):
+class ContainerTransformTrigger(TaskTrigger):
     """Makes the pod, follows it, leaves the facts about what it staged in XCom and ends the task.
 
     :param transform: the container, as JSON of ``ContainerTransform``. Templated.

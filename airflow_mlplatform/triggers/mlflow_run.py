@@ -12,7 +12,7 @@ from airflow_mlplatform.steps.storage import Storage
 from airflow_mlplatform.training.plan import TrainingPlan
 from airflow_mlplatform.training.tracked_run import Work, label
 from airflow_mlplatform.training.training_pod import TrainingPod
-from airflow_mlplatform.triggers.pod_task import PodTaskTrigger
+from airflow_mlplatform.triggers.task import TaskTrigger
 from airflow_mlplatform.triggers.training import Training
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["MlflowRunTrigger"]
 
 
-class MlflowRunTrigger(PodTaskTrigger):
+class MlflowRunTrigger(TaskTrigger):
     """Makes the MLflow run and the pod, follows the pod, closes the run, leaves the result in XCom and ends the task.
 
     :param uri: the project. Templated, as are the next four.

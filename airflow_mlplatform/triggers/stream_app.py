@@ -2,41 +2,29 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
-from airflow.sdk.execution_time.xcom import XCom
-from airflow.triggers.base import TaskSuccessEvent, TriggerEvent
 from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
-from airflow_mlplatform.exceptions import ConfigurationError, ProcessFailed, ServiceRefused
+from airflow_mlplatform.exceptions import ConfigurationError, ProcessFailed
 from airflow_mlplatform.hooks.kafka import KafkaHook
 from airflow_mlplatform.hooks.kubernetes import open_cluster, pod_setup
 from airflow_mlplatform.runtime.app_deployment import CODE, AppDeployment, deployment_name
 from airflow_mlplatform.runtime.git_project import FULL_COMMIT
-from airflow_mlplatform.runtime.pod_manifest import Identity
 from airflow_mlplatform.settings import settings
 from airflow_mlplatform.specs.common import Defaults
 from airflow_mlplatform.specs.streaming import App
 from airflow_mlplatform.triggers.consumer_group import GroupHealth
 from airflow_mlplatform.triggers.pod import PodRun
 from airflow_mlplatform.triggers.rollout import Rollout
-from airflow_mlplatform.triggers.starting import NeedsWorker, StartingTrigger
-from airflow_mlplatform.triggers.task_ending import TaskEnding
+from airflow_mlplatform.triggers.task import TaskTrigger, identify, leave
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from airflow_mlplatform.hooks.kubernetes import Cluster
     from airflow_mlplatform.training.provenance import Provenance
 
 __all__ = ["StreamAppPlan", "StreamAppTrigger", "read_app"]
-
-ARGUMENTS = ("app", "plan", "origin")
-GRACE = 10.0
-"""Seconds before Airflow's own time-out, in which a worker is told."""
 
 Result = dict[str, JsonValue]
 
@@ -60,7 +48,7 @@ class StreamAppPlan(BaseModel):
     by_worker: bool = False
 
 
-class StreamAppTrigger(StartingTrigger):
+class StreamAppTrigger(TaskTrigger):
     """Finds out which commit is meant, applies the Deployment, waits until it is well and ends the task.
 
     Where it goes wrong, a worker ends the task. What a dead triggerer left behind is found and continued.
@@ -70,43 +58,18 @@ class StreamAppTrigger(StartingTrigger):
     :param origin: see :class:`~airflow_mlplatform.triggers.starting.StartingTrigger`.
     """
 
+    arguments = ("app", "plan", "origin")
+
     def __init__(self, app: dict[str, Any], plan: dict[str, Any], origin: dict[str, Any] | None = None) -> None:
-        super().__init__(origin)
+        super().__init__(plan, origin)
         self.app = app
-        self.plan = plan
-        self.timeout_after: datetime | None = None
-
-    def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Return class path and arguments."""
-        return f"{__name__}.{type(self).__name__}", {name: getattr(self, name) for name in ARGUMENTS}
-
-    async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Fire one event: the task's end, or what a worker has to do."""
-        ending = await self._ended()
-        if ending.ending == "done" and not self._plan.by_worker:
-            yield TaskSuccessEvent()
-        else:
-            yield TriggerEvent(ending.model_dump(mode="json"))
 
     @property
     def _plan(self) -> StreamAppPlan:
         return StreamAppPlan.model_validate(self.plan)
 
-    async def _ended(self) -> TaskEnding:
-        try:
-            async with asyncio.timeout(self._seconds_left()):
-                return TaskEnding(ending="done", result=await self._bring_about(await self.prepare()))
-        except TimeoutError:
-            why = "the task's execution_timeout was over before the app was well; raise timeout, or let a retry go on"
-            return TaskEnding(ending="failed", message=why)
-        except NeedsWorker as error:
-            return TaskEnding(ending="over", message=str(error))
-        except ProcessFailed as error:
-            return TaskEnding(ending="failed", message=str(error))
-        except (ConfigurationError, ServiceRefused) as error:
-            return TaskEnding(ending="mistake", message=str(error))
-
-    async def _bring_about(self, origin: Provenance) -> Result:
+    async def work(self, origin: Provenance) -> Result:
+        """Bring the application into its state and return the facts."""
         plan, app = self._plan, read_app(self.app)
         name = deployment_name(plan.name)
         async with open_cluster() as cluster:
@@ -115,8 +78,12 @@ class StreamAppTrigger(StartingTrigger):
                 result = await self._removed(rollout, app)
             else:
                 result = await self._rolled_out(rollout, cluster, app, origin)
-        await _leave(result, origin)
+        await leave(origin, result)
         return result
+
+    async def stop(self, reason: str) -> None:
+        """Leave the Deployment as it is; the next run of the task goes on from there."""
+        self.log.warning("%s stays as it is: %s", deployment_name(self._plan.name), reason)
 
     async def _removed(self, rollout: Rollout, app: App) -> Result:
         was_there = await rollout.remove()
@@ -145,21 +112,12 @@ class StreamAppTrigger(StartingTrigger):
         git = wanted.app.git
         if git is None or FULL_COMMIT.match(git.ref or ""):
             return (git and git.ref) or ""
-        identity = Identity(
-            dag_id=origin.dag_id,
-            run_id=origin.dag_run_id,
-            task_id=origin.task_id,
-            map_index=origin.map_index,
-            try_number=origin.try_number,
-            key=origin.key,
-            work=wanted.fetch_work,
-        )
+        identity = identify(origin, wanted.fetch_work)
         manifest = wanted.fetch_pod(pod_setup(), identity)
         pod = PodRun(cluster.pods, manifest, identity, self.log, settings().pods.start_timeout)
         end = await pod.run()
         await pod.remove()
-        if end.failure is not None:
-            raise (ConfigurationError if end.failure.lasting else ProcessFailed)(end.failure.message)
+        end.raise_for_failure()
         return _told_commit(end.messages.get(CODE, ""))
 
     async def _health(self, wanted: AppDeployment) -> Any:
@@ -169,12 +127,6 @@ class StreamAppTrigger(StartingTrigger):
         config = await KafkaHook(self._plan.kafka_conn_id).aget_conn()
         rollout = wanted.app.rollout
         return GroupHealth(config, group, wanted.replicas, rollout.settle.total_seconds(), rollout.max_lag).missing
-
-    def _seconds_left(self) -> float | None:
-        if self.timeout_after is None:
-            return None
-        aware = self.timeout_after if self.timeout_after.tzinfo else self.timeout_after.replace(tzinfo=UTC)
-        return max(1.0, (aware - datetime.now(UTC)).total_seconds() - GRACE)
 
 
 def read_app(app: dict[str, Any]) -> App:
@@ -202,15 +154,3 @@ def _told_commit(message: str) -> str:
             f"the pod that fetched the code left {message!r:.200} instead of its commit; let the platform's image hold "
             "the same version of airflow-mlplatform as the triggerer"
         ) from None
-
-
-async def _leave(result: Result, origin: Provenance) -> None:
-    """Put the result into the task's XCom, as a worker would."""
-    await XCom.aset(
-        "return_value",
-        result,
-        dag_id=origin.dag_id,
-        task_id=origin.task_id,
-        run_id=origin.dag_run_id,
-        map_index=origin.map_index,
-    )

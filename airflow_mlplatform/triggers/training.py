@@ -19,7 +19,7 @@ from airflow_mlplatform.training.tracked_run import COMMIT, TRY, close, find_or_
 from airflow_mlplatform.training.training_pod import PROJECT, TRAIN
 from airflow_mlplatform.triggers.outages import Outages
 from airflow_mlplatform.triggers.pod import PodRun, patiently, remove
-from airflow_mlplatform.triggers.pod_task import identify, leave
+from airflow_mlplatform.triggers.task import identify, leave
 
 if TYPE_CHECKING:
     from airflow_mlplatform.clients.http import Operation

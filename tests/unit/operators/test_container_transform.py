@@ -67,7 +67,7 @@ def test_the_event_ends_the_task() -> None:
     with pytest.raises(TaskDeferred):
         operator().execute_complete(context(), {"ending": "over", "message": "templates"})
     for strange in ({"status": "success"}, None, "done", {"ending": "done", "rows": 1}):
-        with pytest.raises(AirflowFailException, match="is none of a task that is a pod"):
+        with pytest.raises(AirflowFailException, match="is none of a task in the triggerer"):
             operator().execute_complete(context(), strange)
 
 

@@ -19,7 +19,7 @@ from airflow_mlplatform.training.provenance import Provenance
 from airflow_mlplatform.triggers import container_transform as module
 from airflow_mlplatform.triggers import pod
 from airflow_mlplatform.triggers.container_transform import ContainerTransformTrigger
-from airflow_mlplatform.triggers.pod_task import PodTaskEvent
+from airflow_mlplatform.triggers.task import TaskEnding
 from tests.unit.triggers.fake_cluster import FakeCluster
 
 FACTS = {"uri": "s3://staging/x", "rows": 1, "bytes": 2, "schema_hash": "h"}
@@ -88,7 +88,7 @@ async def test_the_pod_of_a_failure_goes_too(cluster: FakeCluster, left: list[An
     running = asyncio.create_task(event(trigger()))
     await until_made(cluster)
     await cluster.move(NAME, "Failed", transform=ended(3, "the model is missing"))
-    told = PodTaskEvent.decode((await running).payload)
+    told = TaskEnding.decode((await running).payload)
     assert told.ending == "failed"
     assert "the model is missing" in told.message
     assert (left, cluster.pods) == ([], {})
@@ -98,7 +98,7 @@ async def test_a_pod_without_facts_is_a_failure(cluster: FakeCluster, left: list
     running = asyncio.create_task(event(trigger()))
     await until_made(cluster)
     await cluster.move(NAME, "Succeeded", output=ended(0, "hello"))
-    told = PodTaskEvent.decode((await running).payload)
+    told = TaskEnding.decode((await running).payload)
     assert (told.ending, left) == ("failed", [])
     assert "left 'hello' instead of the facts" in told.message
 

@@ -12,14 +12,14 @@ from airflow.triggers.base import TaskSuccessEvent, TriggerEvent
 
 from airflow_mlplatform.exceptions import ConfigurationError, NotFound, ProcessFailed
 from airflow_mlplatform.training.provenance import Provenance
-from airflow_mlplatform.triggers.pod_task import PodTaskEvent, PodTaskTrigger, identify
 from airflow_mlplatform.triggers.starting import NeedsWorker
+from airflow_mlplatform.triggers.task import TaskEnding, TaskTrigger, identify
 
 ORIGIN = Provenance("shop", "run-1", "train", 3, 2, "http://airflow.test")
 RESULT = {"rows": 3}
 
 
-class Trigger(PodTaskTrigger):
+class Trigger(TaskTrigger):
     """Does what the test says."""
 
     arguments = ("plan", "origin")
@@ -64,7 +64,7 @@ async def test_what_went_well_ends_without_a_worker() -> None:
 async def test_a_worker_ends_what_a_trigger_cannot() -> None:
     fired = await event(Trigger(succeed, by_worker=True))
     assert not isinstance(fired, TaskSuccessEvent)
-    assert PodTaskEvent.decode(fired.payload).outcome() == RESULT
+    assert TaskEnding.decode(fired.payload).outcome() == RESULT
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ async def test_a_worker_ends_what_went_wrong(error: Exception, kind: type[Except
     trigger = Trigger(fail(error))
     fired = await event(trigger)
     with pytest.raises(kind, match=str(error)):
-        PodTaskEvent.decode(fired.payload).outcome()
+        TaskEnding.decode(fired.payload).outcome()
     assert trigger.stopped == []
 
 
@@ -91,7 +91,7 @@ async def test_a_task_that_takes_too_long_is_stopped_before_airflow_does(zone: A
     fired = await event(trigger)
     assert trigger.stopped == ["the task ran longer than its execution_timeout"]
     with pytest.raises(ProcessFailed, match=r"longer than its execution_timeout; raise timeout"):
-        PodTaskEvent.decode(fired.payload).outcome()
+        TaskEnding.decode(fired.payload).outcome()
 
 
 async def test_who_ends_the_task_stops_its_work() -> None:
@@ -105,12 +105,12 @@ async def test_who_ends_the_task_stops_its_work() -> None:
 )
 def test_an_event_that_is_not_understood_is_a_failure(payload: object) -> None:
     with pytest.raises(ConfigurationError, match="run the same version of airflow-mlplatform"):
-        PodTaskEvent.decode(payload)
+        TaskEnding.decode(payload)
 
 
 def test_done_without_a_result_is_a_failure() -> None:
     with pytest.raises(ProcessFailed):
-        PodTaskEvent(ending="done").outcome()
+        TaskEnding(ending="done").outcome()
 
 
 def test_a_trigger_is_made_anew_from_what_it_serializes() -> None:

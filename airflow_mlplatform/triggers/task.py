@@ -1,4 +1,4 @@
-"""Tasks that are one pod, from their first line to their last in the triggerer. No worker takes part."""
+"""Tasks that are in the triggerer from their first line to their last. No worker takes part."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
     from airflow_mlplatform.training.provenance import Provenance
 
-__all__ = ["PodTaskEvent", "PodTaskTrigger", "identify", "leave"]
+__all__ = ["TaskEnding", "TaskTrigger", "identify", "leave"]
 
 GRACE = 10.0
-"""Seconds before Airflow's own time-out, in which the pod is removed."""
+"""Seconds before Airflow's own time-out, in which the work is stopped."""
 
 
-class PodTaskEvent(BaseModel):
+class TaskEnding(BaseModel):
     """What a worker has to do: end the task as ``done``, ``failed`` or ``mistake`` (no retry), or take it ``over``.
 
     :param message: what to tell people.
@@ -40,7 +40,7 @@ class PodTaskEvent(BaseModel):
     result: dict[str, JsonValue] | None = None
 
     @classmethod
-    def decode(cls, payload: object) -> PodTaskEvent:
+    def decode(cls, payload: object) -> TaskEnding:
         """Read an event's payload.
 
         :raises ConfigurationError: if it is not understood; that is a failure, never a success.
@@ -49,7 +49,7 @@ class PodTaskEvent(BaseModel):
             return cls.model_validate(payload)
         except ValidationError as error:
             raise ConfigurationError(
-                f"the event {payload!r:.200} is none of a task that is a pod ({error.error_count()} problems); "
+                f"the event {payload!r:.200} is none of a task in the triggerer ({error.error_count()} problems); "
                 "let workers and triggerer run the same version of airflow-mlplatform, then clear the task"
             ) from None
 
@@ -69,8 +69,8 @@ class PodTaskEvent(BaseModel):
         return self.result
 
 
-class PodTaskTrigger(StartingTrigger):
-    """Base of triggers that make the task's pod, follow it, leave the result in XCom and end the task.
+class TaskTrigger(StartingTrigger):
+    """Base of triggers that do the work of a task (make its pod and follow it, say), leave the result and end the task.
 
     Where it goes wrong, a worker ends the task, since Airflow 3.3.0 and 3.3.2 disagree on whether the failure of a
     trigger is retried. What a dead triggerer, worker or pod left behind is found and continued.
@@ -119,21 +119,21 @@ class PodTaskTrigger(StartingTrigger):
         """Stop, for a person has ended the task."""
         await self.stop("the Airflow task was ended by hand")
 
-    async def _ended(self) -> PodTaskEvent:
+    async def _ended(self) -> TaskEnding:
         try:
             async with asyncio.timeout(self._seconds_left()):
                 result = await self.work(await self.prepare())
         except TimeoutError:
             why = "the task ran longer than its execution_timeout"
             await self.stop(why)
-            return PodTaskEvent(ending="failed", message=f"{why}; raise timeout, or give it less to do")
+            return TaskEnding(ending="failed", message=f"{why}; raise timeout, or give it less to do")
         except NeedsWorker as error:
-            return PodTaskEvent(ending="over", message=str(error))
+            return TaskEnding(ending="over", message=str(error))
         except ProcessFailed as error:
-            return PodTaskEvent(ending="failed", message=str(error))
+            return TaskEnding(ending="failed", message=str(error))
         except (ConfigurationError, ServiceRefused) as error:
-            return PodTaskEvent(ending="mistake", message=str(error))
-        return PodTaskEvent(ending="done", result=dict(result))
+            return TaskEnding(ending="mistake", message=str(error))
+        return TaskEnding(ending="done", result=dict(result))
 
     def _seconds_left(self) -> float | None:
         if self.timeout_after is None:
