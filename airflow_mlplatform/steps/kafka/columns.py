@@ -49,7 +49,7 @@ def json_columns(columns: Mapping[str, str], source: KafkaSource, stream: str) -
     :param stream: what to read from, as SQL.
     """
     struct = ", ".join(f"{identifier(name)} {kind}" for name, kind in columns.items())
-    record = f"TRY_CAST(TRY_CAST(value AS JSON) AS STRUCT({struct}))" if columns else "NULL"
+    record = f"TRY_CAST(json AS STRUCT({struct}))" if columns else "NULL"
     values = [f"record.{identifier(name)} AS {identifier(name)}" for name in columns]
     key = "encode(kafka_key)" if source.key == "text" else "kafka_key"
     bad_key = f"CASE WHEN reason IS NULL THEN NULL ELSE coalesce(kafka_bad_key, {key}) END AS kafka_bad_key"
@@ -58,21 +58,22 @@ def json_columns(columns: Mapping[str, str], source: KafkaSource, stream: str) -
     )
     return f"""
 SELECT {", ".join((*KAFKA_COLUMNS, *values))}, reason AS kafka_reason, {bad_key}, {bad_value}
-FROM (SELECT *, {_reason(columns)} AS reason FROM (SELECT *, {record} AS record FROM {stream}))"""
+FROM (SELECT *, {_reason(columns)} AS reason FROM (SELECT *, {record} AS record FROM (
+SELECT *, TRY_CAST(value AS JSON) AS json FROM {stream})))"""
 
 
 def _reason(columns: Mapping[str, str]) -> str:
     nothing = " AND ".join(f"record.{identifier(name)} IS NULL" for name in columns) or "true"
     misfits = "".join(
-        f" WHEN record.{identifier(name)} IS NULL AND coalesce(json_type(value, {_pointer(name)}), 'NULL') <> 'NULL' "
-        f"THEN concat({literal(name)}, ': a value of type ', json_type(value, {_pointer(name)}), ' is no ', "
+        f" WHEN record.{identifier(name)} IS NULL AND coalesce(json_type(json, {_pointer(name)}), 'NULL') <> 'NULL' "
+        f"THEN concat({literal(name)}, ': a value of type ', json_type(json, {_pointer(name)}), ' is no ', "
         f"{literal(kind)})"
         for name, kind in columns.items()
     )
     return (
         "CASE WHEN kafka_reason IS NOT NULL THEN kafka_reason WHEN value IS NULL THEN NULL "
-        f"WHEN {nothing} AND NOT json_valid(value) THEN 'is no JSON' "
-        f"WHEN {nothing} AND json_type(value) <> 'OBJECT' THEN concat('is no JSON object but ', json_type(value))"
+        f"WHEN {nothing} AND json IS NULL THEN 'is no JSON' "
+        f"WHEN {nothing} AND json_type(json) <> 'OBJECT' THEN concat('is no JSON object but ', json_type(json))"
         f"{misfits} END"
     )
 

@@ -31,8 +31,8 @@ def guess_columns(file: Path, known: Iterable[tuple[str, str]], engine: Engine) 
     columns = dict(known)
     # Each shape once: a stream has few of them, however many records.
     found = engine.connection.execute(
-        "SELECT DISTINCT CASE WHEN json_valid(value) AND json_type(value) = 'OBJECT' THEN json_structure(value) END "
-        f"FROM {scan([str(file)])} WHERE value IS NOT NULL AND kafka_reason IS NULL"
+        "SELECT DISTINCT json_structure(json) FROM (SELECT TRY_CAST(value AS JSON) AS json, kafka_reason "
+        f"FROM {scan([str(file)])}) WHERE json_type(json) = 'OBJECT' AND kafka_reason IS NULL"
     )
     while rows := found.fetchmany(FETCHED):
         engine.go_on()
