@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Annotated, Literal
 
@@ -14,6 +15,8 @@ __all__ = ["App", "AppGit", "AppRollout", "Connector", "Probes", "Streaming", "T
 
 Value = bool | int | float | str
 Path = Annotated[str, Field(pattern=r"^/\S*$")]
+# A template that takes something out of an Airflow connection or variable.
+CREDENTIAL = re.compile(r"\{[{%].*?\b(conn|var)\b", re.DOTALL)
 TOPIC_NAME = r"^[A-Za-z0-9._-]{1,249}$"
 
 
@@ -128,10 +131,14 @@ class App(Model):
 
     @field_validator("env")
     @classmethod
-    def _env_names(cls, env: dict[str, EnvValue]) -> dict[str, EnvValue]:
-        for name in env:
+    def _fits_a_deployment(cls, env: dict[str, EnvValue]) -> dict[str, EnvValue]:
+        for name, value in env.items():
             if not ENV_NAME.match(name):
                 raise ValueError(f"{name!r} is no name of an environment variable; use letters, digits and _")
+            if isinstance(value, str) and CREDENTIAL.search(value):
+                raise ValueError(
+                    f"{name} would stand readable in the Deployment; write {{secret: NAME, key: KEY}} of a Kubernetes Secret"
+                )
         return env
 
 

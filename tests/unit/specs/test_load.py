@@ -242,6 +242,12 @@ REFUSED = [
     ),
     (
         STREAMING,
+        "LEVEL: info",
+        'LEVEL: "{{ conn.shop.password }}"',
+        "19:8 app.env: LEVEL would stand readable in the Deployment; write {secret: NAME, key: KEY} of a Kubernetes Secret",
+    ),
+    (
+        STREAMING,
         "partitions: 6",
         "partitions: 0",
         "10:37 topics[0].partitions: should be greater than or equal to 1; change it",
