@@ -137,7 +137,7 @@ class App(Model):
                 raise ValueError(f"{name!r} is no name of an environment variable; use letters, digits and _")
             if isinstance(value, str) and CREDENTIAL.search(value):
                 raise ValueError(
-                    f"{name} would stand readable in the Deployment; write {{secret: NAME, key: KEY}} of a Kubernetes Secret"
+                    f"{name} would stand readable in the Deployment; write {{secret: NAME, key: KEY}} of a Secret"
                 )
         return env
 

@@ -244,7 +244,7 @@ REFUSED = [
         STREAMING,
         "LEVEL: info",
         'LEVEL: "{{ conn.shop.password }}"',
-        "19:8 app.env: LEVEL would stand readable in the Deployment; write {secret: NAME, key: KEY} of a Kubernetes Secret",
+        "19:8 app.env: LEVEL would stand readable in the Deployment; write {secret: NAME, key: KEY} of a Secret",
     ),
     (
         STREAMING,

@@ -20,7 +20,7 @@ BEYOND_SCHEMAS = ("stands twice", "template", "not declared", "no schedule", "no
                   "does not fit", "partition_by writes", "no valid timestamp", "chooses among", "stands in project",
                   "ascend", "belong to strategy", "needs to know", "are both", "no place of", "two connectors",
                   "lacks connector.class", "names the connector", "is for state", "no image is named", "no path",
-                  "takes longer", "no name of an")  # fmt: skip
+                  "takes longer", "no name of an", "stand readable")  # fmt: skip
 
 
 def plain(text: str) -> Any:
