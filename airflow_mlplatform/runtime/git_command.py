@@ -37,9 +37,9 @@ LASTING = {
     ),
     r"Authentication failed|could not read (Username|Password)|returned error: 40[13]|Permission denied"
     r"|Too many authentication failures|SAML SSO": "name a Kubernetes Secret with a token (https) or "
-    "private key (ssh) that may read it in project.secret",
+    "private key (ssh) that may read it in project.secret (app.git.secret)",
     r"not (be )?found|not appear to be a git repository|not exported|does not exist|returned error: 404": "correct the "
-    "uri; a private repository looks like this too where project.secret lacks or may not read it",
+    "uri; a private repository looks like this too where project.secret (app.git.secret) lacks or may not read it",
     r"dubious ownership": "the repository's folder belongs to another user; give it to this one or read it from a "
     "git server",
     r"transport '.*' not allowed|[Pp]rotocol .* not supported|find remote helper|strange (host|path)name": (

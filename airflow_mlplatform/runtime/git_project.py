@@ -60,8 +60,8 @@ def refuse_credentials(location: str) -> None:
     if url.password is not None or TOKEN_AS_USER.match(url.username or ""):
         raise ConfigurationError(
             f"project uri {re.sub('//.*@', '//…@', location)} holds a password, which would show in logs and MLflow; "
-            "drop it: on Kubernetes name a Secret in project.secret, elsewhere let git on this machine know it "
-            "(a credential helper)"
+            "drop it: on Kubernetes name a Secret in project.secret (app.git.secret), elsewhere let git on this "
+            "machine know it (a credential helper)"
         )
 
 
