@@ -10,14 +10,25 @@ from collections.abc import Callable, Coroutine, Generator, Iterator, Mapping, S
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import wraps
-from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 from urllib.parse import urlsplit
 
 import httpx
 
 from airflow_mlplatform.exceptions import ConfigurationError, ServiceRefused, ServiceUnavailable
 
-__all__ = ["Endpoint", "Operation", "Request", "awaitable", "blocking", "drive", "drive_async", "unavailable"]
+__all__ = [
+    "AsyncClient",
+    "BlockingClient",
+    "Endpoint",
+    "Operation",
+    "Request",
+    "awaitable",
+    "blocking",
+    "drive",
+    "drive_async",
+    "unavailable",
+]
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -137,37 +148,67 @@ async def drive_async(operation: Operation[T], client: httpx.AsyncClient) -> T:
         return done.value  # type: ignore[no-any-return]
 
 
-class Blocking(Protocol):
-    """A client with a blocking transport."""
+class BlockingClient:
+    """Base of blocking clients: a context manager that closes its connections.
 
-    @property
-    def http(self) -> httpx.Client:
-        """The transport."""
+    :param endpoint: where the service answers; its secrets do not show in its ``repr``.
+    :param http: the transport.
+    """
+
+    def __init__(self, endpoint: object, http: httpx.Client) -> None:
+        self.http = http
+        self._shown = endpoint
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._shown!r})"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.http.close()
 
 
-class Async(Protocol):
-    """A client with an async transport."""
+class AsyncClient:
+    """Base of async clients: an async context manager; arguments as for :class:`BlockingClient`."""
 
-    @property
-    def http(self) -> httpx.AsyncClient:
-        """The transport."""
+    def __init__(self, endpoint: object, http: httpx.AsyncClient) -> None:
+        self.http = http
+        self._shown = endpoint
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._shown!r})"
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self.http.aclose()
 
 
-def blocking(operation: Callable[P, Operation[T]]) -> Callable[Concatenate[Blocking, P], T]:
+def blocking(operation: Callable[P, Operation[T]]) -> Callable[Concatenate[BlockingClient, P], T]:
     """Make a method of a blocking client from an operation."""
 
     @wraps(operation)
-    def method(self: Blocking, /, *args: P.args, **kwargs: P.kwargs) -> T:
+    def method(self: BlockingClient, /, *args: P.args, **kwargs: P.kwargs) -> T:
         return drive(operation(*args, **kwargs), self.http)
 
     return method
 
 
-def awaitable(operation: Callable[P, Operation[T]]) -> Callable[Concatenate[Async, P], Coroutine[Any, Any, T]]:
+def awaitable(operation: Callable[P, Operation[T]]) -> Callable[Concatenate[AsyncClient, P], Coroutine[Any, Any, T]]:
     """Make a method of an async client from an operation."""
 
     @wraps(operation)
-    async def method(self: Async, /, *args: P.args, **kwargs: P.kwargs) -> T:
+    async def method(self: AsyncClient, /, *args: P.args, **kwargs: P.kwargs) -> T:
         return await drive_async(operation(*args, **kwargs), self.http)
 
     return method

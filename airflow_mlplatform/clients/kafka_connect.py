@@ -10,13 +10,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import wraps
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 import httpx
 
 from airflow_mlplatform.clients import kafka_connect_operations as operations
 from airflow_mlplatform.clients.failover import AsyncFailover, Failover
-from airflow_mlplatform.clients.http import Endpoint, Operation, awaitable, drive
+from airflow_mlplatform.clients.http import AsyncClient, BlockingClient, Endpoint, Operation, awaitable, drive
 from airflow_mlplatform.clients.kafka_connect_entities import (
     Connector,
     ConnectorState,
@@ -28,7 +28,6 @@ from airflow_mlplatform.exceptions import ConfigurationError, ServiceUnavailable
 
 if TYPE_CHECKING:
     import ssl
-    from types import TracebackType
 
 __all__ = [
     "AsyncKafkaConnectClient",
@@ -111,7 +110,7 @@ class ConnectEndpoint:
         return context
 
 
-class KafkaConnectClient:
+class KafkaConnectClient(BlockingClient):
     """Blocking client; a context manager that closes its connections.
 
     Every method raises :class:`~airflow_mlplatform.exceptions.ServiceUnavailable` for an outage that outlasts its
@@ -130,22 +129,7 @@ class KafkaConnectClient:
         self.endpoint = endpoint
         self.patience = patience
         inner = transport or httpx.HTTPTransport(verify=endpoint.tls())
-        self.http = httpx.Client(**endpoint.options(), transport=Failover(endpoint.urls, inner))
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.endpoint!r})"
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the connections."""
-        self.http.close()
+        super().__init__(endpoint, httpx.Client(**endpoint.options(), transport=Failover(endpoint.urls, inner)))
 
     @staticmethod
     def _patient(operation: Callable[P, Operation[T]]) -> Callable[Concatenate[KafkaConnectClient, P], T]:
@@ -183,7 +167,7 @@ class KafkaConnectClient:
     reset_offsets = _patient(operations.reset_offsets)
 
 
-class AsyncKafkaConnectClient:
+class AsyncKafkaConnectClient(AsyncClient):
     """Async client for triggers; an async context manager. It has no patience: triggers look again anyway.
 
     :param endpoint: where the workers answer.
@@ -193,22 +177,9 @@ class AsyncKafkaConnectClient:
     def __init__(self, endpoint: ConnectEndpoint, transport: httpx.AsyncBaseTransport | None = None) -> None:
         self.endpoint = endpoint
         inner = transport or httpx.AsyncHTTPTransport(verify=endpoint.tls())
-        self.http = httpx.AsyncClient(**endpoint.options(), transport=AsyncFailover(endpoint.urls, inner))
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.endpoint!r})"
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()
-
-    async def close(self) -> None:
-        """Close the connections."""
-        await self.http.aclose()
+        super().__init__(
+            endpoint, httpx.AsyncClient(**endpoint.options(), transport=AsyncFailover(endpoint.urls, inner))
+        )
 
     late = False
     """What workers tell is what they know."""

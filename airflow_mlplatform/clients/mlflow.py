@@ -5,16 +5,11 @@ Why not ``mlflow`` itself: docs/decisions/0004-mlflow-client.md.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
-
 import httpx
 
 from airflow_mlplatform.clients import mlflow_operations as operations
-from airflow_mlplatform.clients.http import Endpoint, awaitable, blocking
+from airflow_mlplatform.clients.http import AsyncClient, BlockingClient, Endpoint, awaitable, blocking
 from airflow_mlplatform.clients.mlflow_entities import Experiment, LoggedModel, ModelVersion, Run, RunStatus
-
-if TYPE_CHECKING:
-    from types import TracebackType
 
 __all__ = [
     "AsyncMlflowClient",
@@ -28,7 +23,7 @@ __all__ = [
 ]
 
 
-class MlflowClient:
+class MlflowClient(BlockingClient):
     """Blocking client; a context manager that closes its connections.
 
     Every method raises :class:`~airflow_mlplatform.exceptions.ServiceUnavailable` for an outage,
@@ -40,23 +35,8 @@ class MlflowClient:
     """
 
     def __init__(self, endpoint: Endpoint, transport: httpx.BaseTransport | None = None) -> None:
+        super().__init__(endpoint, httpx.Client(**endpoint.options(), transport=transport))
         self.endpoint = endpoint
-        self.http = httpx.Client(**endpoint.options(), transport=transport)
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.endpoint!r})"
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the connections."""
-        self.http.close()
 
     version = blocking(operations.version)
     get_experiment_by_name = blocking(operations.get_experiment_by_name)
@@ -83,7 +63,7 @@ class MlflowClient:
     delete_model_version_tags = blocking(operations.delete_model_version_tags)
 
 
-class AsyncMlflowClient:
+class AsyncMlflowClient(AsyncClient):
     """Async client for triggers; an async context manager. Methods and errors are those of :class:`MlflowClient`.
 
     :param endpoint: where MLflow answers.
@@ -91,23 +71,8 @@ class AsyncMlflowClient:
     """
 
     def __init__(self, endpoint: Endpoint, transport: httpx.AsyncBaseTransport | None = None) -> None:
+        super().__init__(endpoint, httpx.AsyncClient(**endpoint.options(), transport=transport))
         self.endpoint = endpoint
-        self.http = httpx.AsyncClient(**endpoint.options(), transport=transport)
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.endpoint!r})"
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()
-
-    async def close(self) -> None:
-        """Close the connections."""
-        await self.http.aclose()
 
     version = awaitable(operations.version)
     get_experiment_by_name = awaitable(operations.get_experiment_by_name)

@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
-
-from airflow.sdk import BaseHook
-from airflow.sdk.exceptions import AirflowNotFoundException
-
-from airflow_mlplatform.clients.kafka_config import client_config
-from airflow_mlplatform.exceptions import ConfigurationError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from airflow_mlplatform.hooks.connection import ConnectionHook
+from airflow_mlplatform.hooks.login import login_from
+from airflow_mlplatform.steps.kafka.config import client_config
 
 __all__ = ["KafkaHook"]
 
 
-class KafkaHook(BaseHook):
+class KafkaHook(ConnectionHook):
     """Kafka's brokers. The connection type is that of Airflow's Kafka provider, which need not be installed.
 
     :param kafka_conn_id: connection id.
@@ -25,9 +17,11 @@ class KafkaHook(BaseHook):
 
     conn_name_attr = "kafka_conn_id"
     default_conn_name = "kafka_default"
+    conn_type = "kafka"
+    advice = 'whose extra is the client\'s configuration: {"bootstrap.servers": "kafka:9092"}'
 
     def __init__(self, kafka_conn_id: str = default_conn_name) -> None:
-        super().__init__()
+        super().__init__(kafka_conn_id)
         self.kafka_conn_id = kafka_conn_id
 
     def get_conn(self) -> dict[str, str]:
@@ -35,22 +29,8 @@ class KafkaHook(BaseHook):
 
         :raises ConfigurationError: if there is no such connection, or it names no brokers.
         """
-        with self._missing_named():
-            connection = self.get_connection(self.kafka_conn_id)
-        return client_config(connection.extra_dejson, self.kafka_conn_id)
+        return client_config(login_from(self.kafka_conn_id, self.connection))
 
     async def aget_conn(self) -> dict[str, str]:
         """Return the same, with the connection looked up without blocking the event loop."""
-        with self._missing_named():
-            connection = await self.aget_connection(self.kafka_conn_id)
-        return client_config(connection.extra_dejson, self.kafka_conn_id)
-
-    @contextmanager
-    def _missing_named(self) -> Iterator[None]:
-        try:
-            yield
-        except AirflowNotFoundException as error:
-            raise ConfigurationError(
-                f"there is no Airflow connection {self.kafka_conn_id!r}; add one of type kafka (Admin → Connections) "
-                'whose extra is the client\'s configuration: {"bootstrap.servers": "kafka:9092"}'
-            ) from error
+        return client_config(login_from(self.kafka_conn_id, await self.aconnection()))

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
-from airflow.sdk import BaseHook
-from airflow.sdk.exceptions import AirflowNotFoundException
-
-from airflow_mlplatform.clients.http import Endpoint
 from airflow_mlplatform.clients.kafka_connect import (
     AsyncKafkaConnectClient,
     ClientCertificate,
@@ -17,19 +12,17 @@ from airflow_mlplatform.clients.kafka_connect import (
     KafkaConnectClient,
 )
 from airflow_mlplatform.exceptions import ConfigurationError, MlplatformError
+from airflow_mlplatform.hooks.connection import ConnectionHook, http_endpoint
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from airflow.sdk import Connection
 
 __all__ = ["KafkaConnectHook"]
 
-FALSE_WORDS = frozenset({"false", "0", "no", "off"})
 TEST_PATIENCE = 3.0
 
 
-class KafkaConnectHook(BaseHook):
+class KafkaConnectHook(ConnectionHook):
     """The REST API of a Kafka Connect cluster.
 
     The connection: ``host``, one worker or several with commas between them (``connect-1,connect-2:8084`` or whole
@@ -46,11 +39,11 @@ class KafkaConnectHook(BaseHook):
     default_conn_name = "kafka_connect_default"
     conn_type = "kafka_connect"
     hook_name = "Kafka Connect"
+    advice = "or name another in kafka_connect_conn_id"
 
     def __init__(self, kafka_connect_conn_id: str = default_conn_name) -> None:
-        super().__init__()
+        super().__init__(kafka_connect_conn_id)
         self.kafka_connect_conn_id = kafka_connect_conn_id
-        self._connection: Connection | None = None
 
     def get_conn(self) -> KafkaConnectClient:
         """Return the blocking client, as hooks do."""
@@ -62,28 +55,8 @@ class KafkaConnectHook(BaseHook):
 
     async def async_client(self) -> AsyncKafkaConnectClient:
         """Return an async client, with the connection looked up without blocking the event loop."""
-        if self._connection is None:
-            with self._missing_named():
-                self._connection = await self.aget_connection(self.kafka_connect_conn_id)
+        await self.aconnection()
         return AsyncKafkaConnectClient(self.endpoint())
-
-    @property
-    def connection(self) -> Connection:
-        """The Airflow connection, looked up once."""
-        if self._connection is None:
-            with self._missing_named():
-                self._connection = self.get_connection(self.kafka_connect_conn_id)
-        return self._connection
-
-    @contextmanager
-    def _missing_named(self) -> Iterator[None]:
-        try:
-            yield
-        except AirflowNotFoundException as error:
-            raise ConfigurationError(
-                f"there is no Airflow connection {self.kafka_connect_conn_id!r}; add one of type kafka_connect "
-                "(Admin → Connections) or name another in kafka_connect_conn_id"
-            ) from error
 
     def endpoint(self) -> ConnectEndpoint:
         """Return addresses and credentials.
@@ -91,18 +64,8 @@ class KafkaConnectHook(BaseHook):
         :raises ConfigurationError: if the connection names no address, or one that is none.
         """
         connection = self.connection
-        extra = connection.extra_dejson
-        workers = tuple(
-            Endpoint(
-                url=url,
-                login=connection.login or None,
-                password=connection.password or None,
-                token=extra.get("token") or None,
-                verify=_verify(extra.get("verify", True)),
-            )
-            for url in self._urls(connection)
-        )
-        return ConnectEndpoint(workers, _certificate(extra))
+        workers = tuple(http_endpoint(connection, url) for url in self._urls(connection))
+        return ConnectEndpoint(workers, _certificate(connection.extra_dejson))
 
     def _urls(self, connection: Connection) -> list[str]:
         hosts = [host.strip() for host in (connection.host or "").split(",") if host.strip()]
@@ -134,12 +97,6 @@ class KafkaConnectHook(BaseHook):
                 return True, f"Kafka Connect {client.version()} answers, with {len(client.plugins())} connector plugins"
         except MlplatformError as error:
             return False, str(error)
-
-
-def _verify(value: bool | str) -> bool | str:
-    if isinstance(value, str) and value.lower() in FALSE_WORDS:
-        return False
-    return True if value in (True, "", "true", "True", None) else value
 
 
 def _certificate(extra: dict[str, Any]) -> ClientCertificate | None:

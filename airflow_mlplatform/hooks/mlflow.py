@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
-from airflow.sdk import BaseHook
-from airflow.sdk.exceptions import AirflowNotFoundException
-
 from airflow_mlplatform.clients.mlflow import AsyncMlflowClient, Endpoint, MlflowClient, ModelVersion, Run
 from airflow_mlplatform.exceptions import ConfigurationError, MlplatformError
+from airflow_mlplatform.hooks.connection import ConnectionHook, http_endpoint
 from airflow_mlplatform.settings import settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from airflow.sdk import Connection
 
 __all__ = ["MlflowHook"]
 
-FALSE_WORDS = frozenset({"false", "0", "no", "off"})
 
-
-class MlflowHook(BaseHook):
+class MlflowHook(ConnectionHook):
     """MLflow's tracking server and model registry.
 
     The connection: ``host`` (``mlflow.example.org`` or a whole URL), ``port``, ``schema`` (``http`` or ``https``),
@@ -37,11 +30,11 @@ class MlflowHook(BaseHook):
     default_conn_name = "mlflow_default"
     conn_type = "mlflow"
     hook_name = "MLflow"
+    advice = "or name another in [mlplatform] mlflow_conn_id"
 
     def __init__(self, mlflow_conn_id: str | None = None) -> None:
-        super().__init__()
         self.mlflow_conn_id = mlflow_conn_id or settings().mlflow_conn_id
-        self._connection: Connection | None = None
+        super().__init__(self.mlflow_conn_id)
 
     @classmethod
     def get_ui_field_behaviour(cls) -> dict[str, Any]:
@@ -65,43 +58,15 @@ class MlflowHook(BaseHook):
 
     async def async_client(self) -> AsyncMlflowClient:
         """Return an async client, with the connection looked up without blocking the event loop."""
-        if self._connection is None:
-            with self._missing_named():
-                self._connection = await self.aget_connection(self.mlflow_conn_id)
+        await self.aconnection()
         return AsyncMlflowClient(self.endpoint())
-
-    @property
-    def connection(self) -> Connection:
-        """The Airflow connection, looked up once."""
-        if self._connection is None:
-            with self._missing_named():
-                self._connection = self.get_connection(self.mlflow_conn_id)
-        return self._connection
-
-    @contextmanager
-    def _missing_named(self) -> Iterator[None]:
-        try:
-            yield
-        except AirflowNotFoundException as error:
-            raise ConfigurationError(
-                f"there is no Airflow connection {self.mlflow_conn_id!r}; add one of type mlflow (Admin → Connections) "
-                "or name another in [mlplatform] mlflow_conn_id"
-            ) from error
 
     def endpoint(self) -> Endpoint:
         """Return address and credentials.
 
         :raises ConfigurationError: if the connection names no address.
         """
-        connection = self.connection
-        extra = connection.extra_dejson
-        return Endpoint(
-            url=self._url(connection),
-            login=connection.login or None,
-            password=connection.password or None,
-            token=extra.get("token") or None,
-            verify=_verify(extra.get("verify", True)),
-        )
+        return http_endpoint(self.connection, self._url(self.connection))
 
     def _url(self, connection: Connection) -> str:
         if not connection.host:
@@ -148,9 +113,3 @@ class MlflowHook(BaseHook):
                 return True, f"MLflow {client.version()} answers"
         except MlplatformError as error:
             return False, str(error)
-
-
-def _verify(value: bool | str) -> bool | str:
-    if isinstance(value, str) and value.lower() in FALSE_WORDS:
-        return False
-    return True if value in (True, "", "true", "True") else value

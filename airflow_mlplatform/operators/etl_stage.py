@@ -6,12 +6,13 @@ import logging
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from airflow.sdk import Asset, BaseHook, BaseOperator, Context
+from airflow.sdk import Asset, BaseOperator, Context
 from pydantic import ValidationError
 
 from airflow_mlplatform.asset_log import note
 from airflow_mlplatform.exceptions import ConfigurationError, UnsupportedHere
 from airflow_mlplatform.failing_fast import failing_fast
+from airflow_mlplatform.hooks.login import login_of
 from airflow_mlplatform.operators.environment import kept_env, resolve_env, variables
 from airflow_mlplatform.settings import settings
 from airflow_mlplatform.specs.base import Model
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from airflow_mlplatform.specs.common import EnvValue
     from airflow_mlplatform.steps.engine import Engine
     from airflow_mlplatform.steps.file_list import Part
-    from airflow_mlplatform.steps.login import Login
     from airflow_mlplatform.steps.publish import LoadResult
     from airflow_mlplatform.steps.staging import Staging
     from airflow_mlplatform.steps.workbench import Table, Workbench
@@ -200,28 +200,3 @@ class EtlStageOperator(BaseOperator):
         """Stop the query or transfer that runs now."""
         if self._engine is not None:
             self._engine.interrupt()
-
-
-def login_of(connection: str) -> Login:
-    """Read an Airflow connection.
-
-    :raises ConfigurationError: if there is none of that id.
-    """
-    from airflow.sdk.exceptions import AirflowNotFoundException
-
-    from airflow_mlplatform.steps.login import Login
-
-    try:
-        found = BaseHook.get_connection(connection)
-    except AirflowNotFoundException as error:
-        raise ConfigurationError(f"connection {connection!r} is not there; add it to Airflow") from error
-    return Login(
-        id=connection,
-        kind=found.conn_type or "",
-        host=found.host or "",
-        port=found.port,
-        user=found.login or "",
-        password=found.password or "",
-        schema=found.schema or "",
-        extra=found.extra_dejson,
-    )

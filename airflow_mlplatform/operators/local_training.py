@@ -143,7 +143,7 @@ def _s3_environment() -> dict[str, str]:
     """Return the platform's S3 connection as the variables that AWS tools, PyArrow and MLflow read."""
     if not settings().s3_conn_id:
         return {}
-    from airflow_mlplatform.operators.etl_stage import login_of
+    from airflow_mlplatform.hooks.login import login_of
     from airflow_mlplatform.steps.storage import S3Options
 
     options = S3Options.of(login_of(settings().s3_conn_id))

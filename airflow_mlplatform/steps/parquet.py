@@ -94,7 +94,7 @@ def run_of(source: Any) -> str | None:
 
 def reads_of(source: Any) -> dict[str, Any]:
     """Read from a Parquet file's footer what of streams it holds; as :func:`run_of`."""
-    return json.loads(_note(source, READS_KEY) or "{}")  # type: ignore[no-any-return]
+    return dict(json.loads(_note(source, READS_KEY) or "{}"))
 
 
 def _note(source: Any, key: str) -> str | None:

@@ -51,7 +51,7 @@ def test_the_event_ends_the_task() -> None:
         operator().execute_complete(context(), {"ending": "over", "message": "templates"})
     for strange in ({"status": "success"}, None, "done", {"ending": "done", "rows": 1}):
         with pytest.raises(AirflowFailException, match="is none of a task in the triggerer"):
-            operator().execute_complete(context(), strange)  # type: ignore[arg-type]
+            operator().execute_complete(context(), strange)
 
 
 def test_mistakes_are_told_while_the_dag_is_built() -> None:

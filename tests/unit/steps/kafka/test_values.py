@@ -13,10 +13,8 @@ from airflow_mlplatform.specs.kafka import KafkaSource
 from airflow_mlplatform.steps.engine import Engine, identifier
 from airflow_mlplatform.steps.kafka.avro_types import LOGICAL, ArrowTypes
 from airflow_mlplatform.steps.kafka.columns import demand_names, json_columns
-from airflow_mlplatform.steps.kafka.config import client_config, consumer_config
 from airflow_mlplatform.steps.kafka.guess import guess_columns, merged, sql_types
 from airflow_mlplatform.steps.kafka.records import ValueDecoder, stream_schema, text_of
-from airflow_mlplatform.steps.login import Login
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -144,14 +142,3 @@ def test_avro_types_that_no_column_holds(schema: Any, words: str) -> None:
     named = {"R": schema} if isinstance(schema, dict) else {}
     with pytest.raises(ConfigurationError, match=f"{words}.*read format: raw"):
         ArrowTypes(named).of(schema, "s")
-
-
-def test_the_configuration_of_the_client() -> None:
-    extra = {"bootstrap.servers": "b:9092", "sasl.username": "own", "error_cb": "os.system", "group.id": "team"}
-    config = client_config(Login("events", "kafka", user="user", password="s3cret", extra=extra))
-    assert config == {
-        "bootstrap.servers": "b:9092", "sasl.username": "own", "sasl.password": "s3cret", "group.id": "team",
-    }  # fmt: skip
-    consumer = consumer_config({**config, "isolation.level": "read_uncommitted", "fetch.max.bytes": 5})
-    assert consumer["isolation.level"] == "read_committed"
-    assert (consumer["enable.auto.commit"], consumer["fetch.max.bytes"], consumer["group.id"]) == (False, 5, "team")
