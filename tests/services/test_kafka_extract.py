@@ -313,7 +313,7 @@ def test_names_and_logins_that_are_wrong(clicks: Clicks, monkeypatch: pytest.Mon
         clicks.load("r1", **ID)
     extra = {"bootstrap.servers": clicks.broker.bootstrap}
     cases: list[tuple[Login, type[Exception], str]] = [
-        (Login("events", "kafka", extra={}), ConfigurationError, 'lacks "bootstrap.servers"'),
+        (Login("events", "kafka", extra={}), ConfigurationError, "names no brokers"),
         (Login("events", "http", extra=extra), ConfigurationError, "is of type 'http'"),
         (Login("events", "kafka", extra={**extra, "no.such.key": 1}), ConfigurationError, "no.such.key"),
         (Login("events", "kafka", extra={"bootstrap.servers": "127.0.0.1:1"}), ServiceUnavailable, "127.0.0.1:1"),

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
-from airflow.sdk import DAG, Asset
+from airflow.sdk import Asset
 from airflow.serialization.serialized_objects import DagSerialization
 
 from airflow_mlplatform.exceptions import SpecError
 from airflow_mlplatform.factory.build import build_dag
 from airflow_mlplatform.factory.training import combinations
-from airflow_mlplatform.settings import settings
-from airflow_mlplatform.specs.load import load_file, load_text
+from airflow_mlplatform.specs.load import load_file
+from tests.unit.factory.dags import arrows, build, kubernetes
 from tests.unit.specs.examples import DEPLOYMENT, ETL, STREAMING, TRAINING
+
+__all__ = ["kubernetes"]
 
 REPOSITORY = Path(__file__).parents[3]
 SIMPLE_ETL = """\
@@ -26,25 +27,6 @@ extract: {files: {uri: "pond://raw/*.csv"}}
 load: {uri: "pond://simple/{{ ds }}.parquet"}
 """
 UNDATED_ETL = SIMPLE_ETL.replace("{{ ds }}", "{{ run_id }}")
-
-
-@pytest.fixture
-def kubernetes(monkeypatch: pytest.MonkeyPatch) -> Any:
-    pytest.importorskip("kubernetes")
-    monkeypatch.setenv("AIRFLOW__MLPLATFORM__RUNTIME", "kubernetes")
-    settings.cache_clear()
-    yield
-    settings.cache_clear()
-
-
-def build(text: str) -> DAG:
-    dag = build_dag(load_text(text)[0])
-    DagSerialization.to_dict(dag)
-    return dag
-
-
-def arrows(dag: DAG) -> dict[str, set[str]]:
-    return {task.task_id: set(task.downstream_task_ids) for task in dag.tasks}
 
 
 def local_etl() -> str:

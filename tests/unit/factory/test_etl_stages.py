@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import pytest
 from airflow.sdk import DAG
 from airflow.sdk.definitions.mappedoperator import MappedOperator
-from airflow.serialization.serialized_objects import DagSerialization
 
 from airflow_mlplatform.exceptions import SpecError
-from airflow_mlplatform.factory.build import build_dag
 from airflow_mlplatform.operators.container_transform import TRIGGER
-from airflow_mlplatform.settings import settings
-from airflow_mlplatform.specs.load import load_text
+from tests.unit.factory.dags import arrows, build, kubernetes
+
+__all__ = ["kubernetes"]
 
 SPLIT = """\
 apiVersion: mlplatform/v1
@@ -38,25 +36,6 @@ defaults:
   tolerations: [{key: gpu, operator: Exists, effect: NoSchedule}]
   labels: {team: shop}
 """
-
-
-@pytest.fixture
-def kubernetes(monkeypatch: pytest.MonkeyPatch) -> Any:
-    pytest.importorskip("kubernetes")
-    monkeypatch.setenv("AIRFLOW__MLPLATFORM__RUNTIME", "kubernetes")
-    settings.cache_clear()
-    yield
-    settings.cache_clear()
-
-
-def build(text: str) -> DAG:
-    dag = build_dag(load_text(text)[0])
-    DagSerialization.to_dict(dag)
-    return dag
-
-
-def arrows(dag: DAG) -> dict[str, set[str]]:
-    return {task.task_id: set(task.downstream_task_ids) for task in dag.tasks}
 
 
 def mapped(dag: DAG) -> set[str]:
