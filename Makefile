@@ -8,7 +8,7 @@ OLDEST_AIRFLOW := 3.3.0
 COMPILE := $(VENV)/bin/uv pip compile -q pyproject.toml --extra demo --extra kafka --extra kubernetes --group dev \
 	--universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 
-.PHONY: help demo test test-cluster test-long test-range lint format lock benchmarks benchmarks-cluster clean
+.PHONY: help demo test test-cluster test-long test-range lint format lock benchmarks benchmarks-kafka benchmarks-cluster clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-19s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +44,10 @@ format: $(VENV)/.installed ## format the code
 benchmarks: $(VENV)/.installed ## the figures in benchmarks/, each against its alternative
 	$(VENV)/bin/python benchmarks/parse.py
 	$(VENV)/bin/python benchmarks/etl.py
+
+benchmarks-kafka: $(VENV)/.installed ## the figures that need Java and Maven: Kafka and Kafka Connect; 15 minutes
+	$(VENV)/bin/python benchmarks/kafka_extract.py
+	$(VENV)/bin/python benchmarks/connect.py
 
 benchmarks-cluster: $(VENV)/.installed ## the figures that need the Kubernetes cluster of KUBECONFIG
 	docker/build airflow trainer

@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -28,8 +29,10 @@ COLUMNS = {
     "id": "BIGINT", "user": "VARCHAR", "price": "DOUBLE", "at": "TIMESTAMP", "url": "VARCHAR", "ok": "BOOLEAN",
 }  # fmt: skip
 BARE = "confluent-kafka, bare loop"
+BATCHES = "confluent-kafka, in batches"
 VARIANTS = (
     BARE,
+    BATCHES,
     "confluent-kafka, its defaults",
     "kafka-python, bare loop",
     "extract raw",
@@ -38,6 +41,10 @@ VARIANTS = (
     "extract and load json",
 )
 GOAL = 0.8
+IMPORTED = (
+    "airflow_mlplatform.steps.kafka.source", "airflow_mlplatform.steps.pipeline", "confluent_kafka", "duckdb", "kafka",
+    "pyarrow.compute", "pyarrow.fs", "pyarrow.parquet", "tests.services.etl_parts",
+)  # fmt: skip
 
 
 class Figures(TypedDict):
@@ -71,8 +78,8 @@ def fill(bootstrap: str, records: int) -> None:
     producer.flush()
 
 
-def bare_confluent(bootstrap: str, tuning: dict[str, Any]) -> int:
-    """Poll until each partition has ended, looking at each value."""
+def confluent(bootstrap: str, tuning: dict[str, Any]) -> Any:
+    """Return a consumer that stands at the beginning of all partitions."""
     from confluent_kafka import Consumer, TopicPartition
 
     base = {
@@ -83,6 +90,12 @@ def bare_confluent(bootstrap: str, tuning: dict[str, Any]) -> int:
     }
     consumer = Consumer({**base, "isolation.level": "read_committed", **tuning})
     consumer.assign([TopicPartition(TOPIC, partition, 0) for partition in range(PARTITIONS)])
+    return consumer
+
+
+def bare_confluent(bootstrap: str, tuning: dict[str, Any]) -> int:
+    """Poll until each partition has ended, looking at each value."""
+    consumer = confluent(bootstrap, tuning)
     records = ended = 0
     while ended < PARTITIONS:
         message = consumer.poll(1.0)
@@ -93,6 +106,21 @@ def bare_confluent(bootstrap: str, tuning: dict[str, Any]) -> int:
         else:
             message.value()
             records += 1
+    consumer.close()
+    return records
+
+
+def bare_batches(bootstrap: str, tuning: dict[str, Any]) -> int:
+    """Do the same with batches as small as are fast."""
+    consumer = confluent(bootstrap, tuning)
+    records = ended = 0
+    while ended < PARTITIONS:
+        for message in consumer.consume(200, 1.0):
+            if message.error():
+                ended += 1
+            else:
+                message.value()
+                records += 1
     consumer.close()
     return records
 
@@ -139,17 +167,18 @@ def extract(bootstrap: str, options: dict[str, Any], *, load: bool) -> int:
 
 def work(variant: str, bootstrap: str) -> None:
     """Run one variant in this process and print its figures; imports are not counted."""
-    import pyarrow.compute
-    import pyarrow.parquet  # noqa: F401
+    for module in IMPORTED:
+        import_module(module)
+    import pyarrow as pa
     from etl import peak_mebibytes
 
-    import airflow_mlplatform.steps.kafka.source
-    import airflow_mlplatform.steps.pipeline  # noqa: F401
     from airflow_mlplatform.steps.kafka.config import TUNING
 
+    pa.array([0])  # imports pandas, where that is installed
     began, used = time.perf_counter(), time.process_time()
     records = {
         BARE: lambda: bare_confluent(bootstrap, TUNING),
+        BATCHES: lambda: bare_batches(bootstrap, TUNING),
         "confluent-kafka, its defaults": lambda: bare_confluent(bootstrap, {}),
         "kafka-python, bare loop": lambda: bare_kafka_python(bootstrap),
         "extract raw": lambda: extract(bootstrap, {"format": "raw"}, load=False),

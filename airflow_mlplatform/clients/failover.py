@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import httpx
 
+from airflow_mlplatform.exceptions import ConfigurationError
+
 __all__ = ["AsyncFailover", "Failover"]
 
-# The worker itself or what stands before it: "not here", which says nothing about the next one.
+# What stands before a worker says "not here", which says nothing about the next one.
 NOT_HERE = frozenset({502, 503, 504})
+CUT_OFF = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
 NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
 
@@ -49,15 +53,39 @@ class _Failures:
     """What went wrong at each address; remembers the last answer, which is better than none."""
 
     reasons: list[str] = field(default_factory=list)
+    distrust: list[bool] = field(default_factory=list)
 
     def add(self, request: httpx.Request, error: httpx.TransportError) -> None:
         """Note a failure, or raise it where the request may have been obeyed and must not be repeated."""
         self.reasons.append(f"{request.url.host}:{request.url.port or ''}: {error or type(error).__name__}")
+        self.distrust.append(_is_distrust(error))
         if request.method == "POST" and not isinstance(error, NOT_SENT):
             raise error
 
-    def error(self, request: httpx.Request) -> httpx.TransportError:
-        return httpx.ConnectError("; ".join(self.reasons), request=request)
+    def error(self, request: httpx.Request) -> httpx.TransportError | ConfigurationError:
+        """Return what to raise when no address has answered."""
+        told = "; ".join(self.reasons)
+        if all(self.distrust):
+            return ConfigurationError(
+                f"TLS fails: {told}; correct schema, verify (who signed the service's certificate), certificate or key "
+                "in the connection"
+            )
+        return httpx.ConnectError(told, request=request)
+
+
+def _is_elsewhere(response: httpx.Response) -> bool:
+    """Whether the next address may know better. A worker that starts has only the pages of its bare web server."""
+    page = response.headers.get("content-type", "").startswith("text/html")
+    return response.status_code in NOT_HERE or (response.status_code == 404 and page)
+
+
+def _is_distrust(error: BaseException | None) -> bool:
+    """Whether TLS itself failed: a certificate that one side does not take, or no TLS at all."""
+    while error is not None:
+        if isinstance(error, ssl.SSLError):
+            return not isinstance(error, CUT_OFF)
+        error = error.__cause__ or error.__context__
+    return False
 
 
 class Failover(httpx.BaseTransport):
@@ -84,7 +112,7 @@ class Failover(httpx.BaseTransport):
             if response is not None:
                 response.close()
             response = answer
-            if response.status_code not in NOT_HERE:
+            if not _is_elsewhere(response):
                 self._addresses.answered(number)
                 return response
         if response is None:
@@ -116,7 +144,7 @@ class AsyncFailover(httpx.AsyncBaseTransport):
             if response is not None:
                 await response.aclose()
             response = answer
-            if response.status_code not in NOT_HERE:
+            if not _is_elsewhere(response):
                 self._addresses.answered(number)
                 return response
         if response is None:

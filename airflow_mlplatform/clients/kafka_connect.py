@@ -96,6 +96,9 @@ class ConnectEndpoint:
 
         :raises ConfigurationError: if a file of certificates cannot be used.
         """
+        if self.certificate is None and not any(url.lower().startswith("https:") for url in self.urls):
+            # Reading whom this machine trusts takes longer than asking a worker.
+            return False
         try:
             verify: ssl.SSLContext | bool = self.workers[0].options()["verify"]
             if self.certificate is None:

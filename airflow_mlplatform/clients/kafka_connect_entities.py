@@ -104,7 +104,8 @@ class TaskStatus:
 class ConnectorStatus:
     """How a connector does.
 
-    :param state: ``RUNNING``, ``PAUSED``, ``STOPPED``, ``FAILED``, ``UNASSIGNED`` or ``RESTARTING``.
+    :param state: ``RUNNING``, ``PAUSED``, ``STOPPED``, ``FAILED``, ``UNASSIGNED`` or ``RESTARTING``; ``REFUSED`` if an
+        operator that keeps it could not hand it on, and will not.
     :param tasks: its tasks, those that have reported.
     :param worker: who runs the connector itself.
     :param trace: Java stack trace of a failed one.

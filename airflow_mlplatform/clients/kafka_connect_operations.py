@@ -36,11 +36,16 @@ def _interpret(response: httpx.Response) -> Any:
     what = f"{response.request.method} {response.request.url.path}"
     if response.status_code == 409:
         raise Rebalancing(f"{where} cannot {what} now: {_message(response)}; try again later")
-    if unavailable(response):
+    if unavailable(response) or _starting(response):
         raise ServiceUnavailable(f"{where} answered {response.status_code}: {_message(response)}; try again later")
     if response.is_success:
         return _content(response, where)
     raise _refusal(response)(f"{where} refused {what}: {_message(response)}")
+
+
+def _starting(response: httpx.Response) -> bool:
+    """Whether a worker has no pages yet: its bare web server answers, with a page of its own."""
+    return response.status_code == 404 and "HTTP ERROR 404 Not Found" in response.text
 
 
 def _content(response: httpx.Response, where: str) -> Any:
@@ -73,6 +78,10 @@ def _message(response: httpx.Response) -> str:
         return str(error.get("message", "no reason given"))
     if response.status_code in (401, 403):
         return f"{response.status_code}; correct login, password, token or client certificate in the connection"
+    if _starting(response):
+        return "it has no pages, which is so while a worker starts, or where no Kafka Connect is"
+    if response.has_redirect_location:
+        return f"{response.status_code}, it is at {response.headers['location']}; write its address in the connection"
     if response.status_code == 404:
         return "404, no such page; see that the connection names Kafka Connect, with its path behind an ingress"
     return f"{response.status_code} {response.reason_phrase}"

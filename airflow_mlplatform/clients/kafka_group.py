@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from airflow_mlplatform.clients.kafka_admin import GroupMember, KafkaAdmin, Partition, kafka_errors
@@ -11,7 +12,7 @@ from airflow_mlplatform.clients.kafka_admin import GroupMember, KafkaAdmin, Part
 if TYPE_CHECKING:
     from confluent_kafka import Consumer
 
-__all__ = ["GroupLook", "look_at"]
+__all__ = ["ConsumerGroup", "GroupLook"]
 
 FEW = 1000
 FETCH_SECONDS = 10.0
@@ -37,28 +38,44 @@ class GroupLook:
         return sum(self.lag.values())
 
 
-def look_at(config: Mapping[str, str], group: str) -> GroupLook:
-    """Look at a consumer group. This blocks.
+@dataclass
+class ConsumerGroup:
+    """A consumer group, looked at over one connection, however often.
 
     :param config: configuration of the client, in librdkafka's words.
-    :raises ServiceUnavailable: if Kafka does not answer.
-    :raises ServiceRefused: if it refuses.
+    :param name: the group's id.
     """
-    admin = KafkaAdmin(config)
-    state, members = admin.group(group)
-    committed = admin.committed(group)
-    # Some libraries are assigned partitions of which they never commit: Faust its own changelogs.
-    partitions = committed.keys() or _assigned(members)
-    first, end = admin.first_offsets(partitions), admin.end_offsets(partitions)
-    lag = {one: end[one] - max(committed.get(one, 0), first[one]) for one in partitions}
-    lag = {one: behind for one, behind in lag.items() if behind > 0}
-    ids = frozenset(member.id for member in members)
-    small = {one: committed[one] for one, behind in lag.items() if behind <= FEW and one in committed}
-    if small:
-        # What is left may be marks of transactions or removed by compaction: offsets without records.
-        nothing = _without_records(config, group, small)
-        lag = {one: behind for one, behind in lag.items() if one not in nothing}
-    return GroupLook(state, ids, lag, frozenset(lag.keys() - committed.keys()))
+
+    config: Mapping[str, str]
+    name: str
+
+    @cached_property
+    def _admin(self) -> KafkaAdmin:
+        return KafkaAdmin(self.config)
+
+    def look(self) -> GroupLook:
+        """Look at it now. This blocks.
+
+        :raises ServiceUnavailable: if Kafka does not answer.
+        :raises ServiceRefused: if it refuses.
+        """
+        state, members = self._admin.group(self.name)
+        committed = self._admin.committed(self.name)
+        # Some libraries are assigned partitions of which they never commit: Faust its own changelogs.
+        lag = self._lag(committed, committed.keys() or _assigned(members))
+        ids = frozenset(member.id for member in members)
+        return GroupLook(state, ids, lag, frozenset(lag.keys() - committed.keys()))
+
+    def _lag(self, committed: Mapping[Partition, int], partitions: Iterable[Partition]) -> dict[Partition, int]:
+        first, end = self._admin.first_offsets(partitions), self._admin.end_offsets(partitions)
+        lag = {one: end[one] - max(committed.get(one, 0), first[one]) for one in partitions}
+        lag = {one: behind for one, behind in lag.items() if behind > 0}
+        small = {one: committed[one] for one, behind in lag.items() if behind <= FEW and one in committed}
+        if small:
+            # What is left may be marks of transactions or removed by compaction: offsets without records.
+            nothing = _without_records(self.config, self.name, small)
+            lag = {one: behind for one, behind in lag.items() if one not in nothing}
+        return lag
 
 
 def _assigned(members: list[GroupMember]) -> set[Partition]:

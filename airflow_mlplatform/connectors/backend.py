@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
-    from airflow_mlplatform.clients.kafka_connect_entities import Connector, InitialState, Validation
+    from airflow_mlplatform.clients.kafka_connect_entities import Connector, InitialState, Plugin, Validation
+    from airflow_mlplatform.clients.kafka_connect_operations import Offset
 
 __all__ = ["Connectors"]
 
@@ -23,8 +24,8 @@ class Connectors(Protocol):
     def get(self, name: str) -> Connector | None:
         """Return a connector; ``None`` if there is none of that name."""
 
-    def kind(self, config: Mapping[str, str]) -> str:
-        """Return ``source`` or ``sink``; empty if that is not known."""
+    def plugin(self, config: Mapping[str, str]) -> Plugin | None:
+        """Return the plugin of a config; ``None`` if that is not known."""
 
     def validate(self, config: Mapping[str, str]) -> Validation:
         """Ask what is wrong with a config, as far as that can be asked."""
@@ -38,5 +39,14 @@ class Connectors(Protocol):
     def delete(self, name: str) -> None:
         """Remove a connector; nothing happens if there is none of that name."""
 
-    def restart(self, name: str) -> None:
-        """Restart what has failed of a connector."""
+    def restart(self, name: str, only_failed: bool = True) -> None:
+        """Restart a connector with its tasks."""
+
+    def get_offsets(self, name: str) -> list[Offset]:
+        """Return how far a connector is, in the words of Kafka Connect's REST API."""
+
+    def set_offsets(self, name: str, offsets: Sequence[Offset]) -> None:
+        """Change how far a stopped connector is; partitions that are not named keep theirs."""
+
+    def reset_offsets(self, name: str) -> None:
+        """Let a stopped connector begin anew."""

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from airflow_mlplatform.exceptions import ConfigurationError
+
+if TYPE_CHECKING:
+    from airflow_mlplatform.clients.kafka_connect_entities import Plugin
 
 __all__ = ["Targets", "lag", "snapshot_done", "takes_snapshot"]
 
 Targets = Mapping[str, Mapping[str, int]]
 """Offsets to reach, by topic and partition (a text, as in JSON)."""
 
-NO_SNAPSHOT = frozenset({"no_data", "never", "schema_only"})
+DEBEZIUM = "io.debezium."
+# Values of snapshot.mode, former ones too: https://debezium.io/documentation/reference/stable/connectors/
+NO_SNAPSHOT = frozenset({"no_data", "recovery", "never", "schema_only", "schema_only_recovery"})
 
 
 def lag(targets: Targets, offsets: Sequence[Mapping[str, Any]]) -> int:
@@ -32,9 +39,20 @@ def lag(targets: Targets, offsets: Sequence[Mapping[str, Any]]) -> int:
     )
 
 
-def takes_snapshot(config: Mapping[str, str]) -> bool:
-    """Whether a source makes a snapshot at all."""
-    return config.get("snapshot.mode", "initial") not in NO_SNAPSHOT
+def takes_snapshot(plugin: Plugin, config: Mapping[str, str]) -> bool:
+    """Whether a source makes a snapshot at all.
+
+    :raises ConfigurationError: if it is none of Debezium's: no other kind tells of snapshots.
+    """
+    if not plugin.name.startswith(DEBEZIUM):
+        raise ConfigurationError(
+            f"{plugin.name} does not tell when it has caught up; sinks do, and sources of Debezium, which make a "
+            "snapshot; drop wait_until"
+        )
+    mode = config.get("snapshot.mode", "initial").lower()
+    if mode == "configuration_based":
+        return config.get("snapshot.mode.configuration.based.snapshot.data", "false").lower() == "true"
+    return mode not in NO_SNAPSHOT
 
 
 def snapshot_done(offsets: Sequence[Mapping[str, Any]]) -> bool:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from airflow_mlplatform.connectors.backend import Connectors
     from airflow_mlplatform.connectors.wish import Wish
 
-__all__ = ["Change", "PutBack", "perform", "plan", "put_back", "state_of", "validate"]
+__all__ = ["Change", "PutBack", "is_weather", "perform", "plan", "put_back", "state_of", "validate"]
 
 Kind = Literal["nothing", "created", "updated", "removed"]
 # A plugin that looks at its database while it validates blames the config for the weather.
@@ -56,6 +56,10 @@ class Change:
     def nothing(self) -> bool:
         """Whether there is nothing to do."""
         return self.kind == "nothing"
+
+    def continued(self, by: Change) -> Change:
+        """Return this change of a try that died, as the next one goes on with it: perhaps nothing had been sent yet."""
+        return replace(self, config=by.config, declared=self.declared | by.declared) if by.config else self
 
     @property
     def secrets(self) -> frozenset[str]:
@@ -132,7 +136,7 @@ def validate(connectors: Connectors, name: str, change: Change) -> Change:
         return judged
     told = "\n".join(f"- {problem.field}: {problem.message}" for problem in validation.problems)
     told = scrubbed(told, judged.secrets)
-    if all(_WEATHER.search(problem.message.lower()) for problem in validation.problems):
+    if all(is_weather(problem.message) for problem in validation.problems):
         raise ServiceUnavailable(
             f"connector {name}: the plugin cannot reach what its config names, so nothing was changed:\n{told}\n"
             "See that it runs and that host and port are right"
@@ -140,6 +144,11 @@ def validate(connectors: Connectors, name: str, change: Change) -> Change:
     raise ConfigurationError(
         f"connector {name}: the worker does not take the config, so nothing was changed:\n{told}\nCorrect these keys"
     )
+
+
+def is_weather(message: str) -> bool:
+    """Whether a plugin's complaint about a config is about something that it could not reach."""
+    return bool(_WEATHER.search(message.lower()))
 
 
 def perform(connectors: Connectors, name: str, change: Change) -> None:
@@ -194,6 +203,9 @@ def _put_back(connectors: Connectors, name: str, change: Change) -> str:
 
 def _restore(connectors: Connectors, name: str, change: Change) -> str:
     former, lost = _former(change)
+    if change.state and change.former_state == "paused":
+        # Tasks of a paused connector keep the config that failed; those of a stopped one are gone.
+        connectors.update(name, None, "stopped")
     connectors.update(name, former, cast("InitialState", change.former_state) if change.state else None)
     if change.former_state == "running":
         # Tasks whose own config did not change are not started again by a new config.

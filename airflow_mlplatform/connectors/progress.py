@@ -1,4 +1,4 @@
-"""Judges what is seen of a connector over time: not yet, settled, restart it, or failed for good."""
+"""Judges what is seen of a connector over time: not yet, settled, restart it, refused, or failed for good."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ if TYPE_CHECKING:
 
 __all__ = ["Judgement", "Progress"]
 
-Judgement = Literal["wait", "restart", "settled", "failed", "gone"]
-Look = Literal["good", "failed", "missing", "moving"]
+Judgement = Literal["wait", "restart", "settled", "failed", "gone", "refused"]
+Look = Literal["good", "failed", "missing", "moving", "refused"]
 
 FIRST_PAUSE = 2.0
 LONGEST_PAUSE = 60.0
 # A worker that has just joined may not know yet what the others do.
 MISSING_SECONDS = 20.0
+# Right after a change the workers still tell of the failure before it.
+FAILED_SECONDS = 10.0
 
 
 @dataclass
@@ -28,7 +30,7 @@ class Progress:
     Nothing is believed at once: right after a change the workers still tell of the tasks before it.
 
     :param state: the wished state.
-    :param settle: seconds for which success, or failure after the last restart, has to last.
+    :param settle: seconds for which success has to last; failure after the last restart no more than ten.
     :param restarts: how often failed tasks are restarted, after 2, 4, 8 … seconds.
     """
 
@@ -49,8 +51,9 @@ class Progress:
         if look != self._look:
             self._look, self._since = look, now
         lasted = now - self._since
-        if look == "good":
-            return "settled" if lasted >= self.settle else "wait"
+        if look in ("good", "refused"):
+            verdict: Judgement = "settled" if look == "good" else "refused"
+            return verdict if lasted >= self.settle else "wait"
         if look == "missing":
             return "gone" if lasted >= MISSING_SECONDS else "wait"
         return self._about_failure(now) if look == "failed" else "wait"
@@ -60,6 +63,8 @@ class Progress:
             return "good" if connector is None else "moving"
         if connector is None:
             return "missing"
+        if connector.status is not None and connector.status.state == "REFUSED":
+            return "refused"
         if connector.status is not None and connector.status.failed:
             return "failed"
         return "good" if fulfilled(self.state, connector.status) else "moving"
@@ -72,4 +77,4 @@ class Progress:
             self.restarted += 1
             self._since = now
             return "restart"
-        return "failed" if lasted >= self.settle else "wait"
+        return "failed" if lasted >= min(self.settle, FAILED_SECONDS) else "wait"

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from airflow_mlplatform.clients.kafka_connect import KafkaConnectClient
-    from airflow_mlplatform.clients.kafka_connect_entities import InitialState
+    from airflow_mlplatform.clients.kafka_connect_entities import InitialState, Plugin
 
 __all__ = ["RestConnectors"]
 
@@ -24,11 +24,15 @@ class RestConnectors:
         self.get = client.get_connector
         self.validate = client.validate
         self.delete = client.delete
+        self.restart = client.restart
+        self.get_offsets = client.get_offsets
+        self.set_offsets = client.set_offsets
+        self.reset_offsets = client.reset_offsets
 
-    def kind(self, config: Mapping[str, str]) -> str:
-        """Return ``source`` or ``sink``; empty if that is not known."""
+    def plugin(self, config: Mapping[str, str]) -> Plugin | None:
+        """Return the plugin of a config; ``None`` if the workers do not have it."""
         wanted = config.get("connector.class", "")
-        return next((plugin.kind for plugin in self._client.plugins() if plugin.answers_to(wanted)), "")
+        return next((plugin for plugin in self._client.plugins() if plugin.answers_to(wanted)), None)
 
     def make(self, name: str, config: Mapping[str, str], state: InitialState) -> None:
         """Make a connector in a state."""
@@ -46,7 +50,3 @@ class RestConnectors:
             self._client.put_config(name, config)
         if state == "running":
             self._client.set_state(name, state)
-
-    def restart(self, name: str) -> None:
-        """Restart what has failed of a connector."""
-        self._client.restart(name)

@@ -6,15 +6,17 @@ The resource: https://strimzi.io/docs/operators/latest/configuring.html#type-Kaf
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from airflow_mlplatform.clients.kafka_connect_entities import Connector, ConnectorStatus, InitialState
+from airflow_mlplatform.clients.kafka_connect_entities import Connector, ConnectorStatus, InitialState, Plugin
+from airflow_mlplatform.clients.strimzi_requests import RESTART
+from airflow_mlplatform.connectors.change import is_weather
 from airflow_mlplatform.connectors.config import as_text
 from airflow_mlplatform.exceptions import ConfigurationError
 
-__all__ = ["StrimziCluster", "connector_of", "manifest"]
+__all__ = ["CLASS", "CLUSTER_LABEL", "StrimziCluster", "check_class", "connector_of", "manifest", "plugins_of"]
 
 Resource = Mapping[str, Any]
 
@@ -22,8 +24,11 @@ API_VERSION = "kafka.strimzi.io/v1"
 CLUSTER_LABEL = "strimzi.io/cluster"
 # Strimzi drops these from `config` without a word.
 CLASS, TASKS, VERSION = "connector.class", "tasks.max", "connector.plugin.version"
+USES_RESOURCES = "strimzi.io/use-connector-resources"
 # Kafka Connect is away, or busy: no verdict on the connector.
 _WEATHER = re.compile(r"ConnectException|TimeoutException|RuntimeException|returned (409|5\d\d)")
+# What Strimzi says again and again until somebody corrects the resource.
+_MISTAKE = re.compile(r"NoSuchResourceException|InvalidResourceException|IllegalArgumentException|returned 4(00|22)")
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
 
 
@@ -91,22 +96,62 @@ def _status(resource: Resource) -> ConnectorStatus | None:
         return None
     told = status.get("connectorStatus")
     if told and told.get("connector"):
-        return ConnectorStatus.parse(told)
+        waiting = RESTART in (resource["metadata"].get("annotations") or {})
+        warning = (conditions.get("Warning") or {}).get("message", "")
+        return ConnectorStatus("RESTARTING", trace=warning) if waiting else ConnectorStatus.parse(told)
     return _without_status("ReconciliationPaused" if paused else "", conditions.get("NotReady"))
 
 
 def _without_status(paused: str, refusal: Mapping[str, Any] | None) -> ConnectorStatus | None:
     if paused:
-        return ConnectorStatus(
-            "FAILED",
-            trace="Strimzi leaves this connector alone; remove its annotation strimzi.io/pause-reconciliation",
-        )
+        told = "Strimzi leaves this connector alone; remove its annotation strimzi.io/pause-reconciliation"
+        return ConnectorStatus("REFUSED", trace=told)
     if refusal is None:
         return None
     said = f"{refusal.get('reason', '')}: {refusal.get('message') or 'no message'}"
-    return ConnectorStatus("UNASSIGNED" if _WEATHER.search(_short(said)) else "FAILED", trace=said)
+    return ConnectorStatus(_verdict(said), trace=said)
+
+
+def _verdict(said: str) -> str:
+    if _WEATHER.search(_short(said)):
+        return "UNASSIGNED"
+    # A plugin that looks at its database while it validates blames the config for the weather.
+    return "REFUSED" if _MISTAKE.search(said) and not is_weather(said) else "FAILED"
 
 
 def _short(said: str) -> str:
     # Inside of a refused config there may be anything, the names of exceptions too.
     return said.split("returned 4", 1)[0] + (" returned 409" if "returned 409" in said else "")
+
+
+def plugins_of(kafka_connect: Resource | None, cluster: StrimziCluster) -> tuple[Plugin, ...]:
+    """Return the connector classes that a KafkaConnect resource tells of; none while that is not known.
+
+    :raises ConfigurationError: if there is no such resource, or it does not use connector resources.
+    """
+    where = f"KafkaConnect {cluster.namespace}/{cluster.name}"
+    if kafka_connect is None:
+        raise ConfigurationError(f"there is no {where}; correct strimzi, or make it")
+    metadata, status = kafka_connect["metadata"], kafka_connect.get("status") or {}
+    if (metadata.get("annotations") or {}).get(USES_RESOURCES) != "true":
+        raise ConfigurationError(
+            f'{where} does not use connector resources; annotate it {USES_RESOURCES}: "true" (Strimzi then deletes '
+            "connectors that were made over REST), or leave strimzi out"
+        )
+    ready = any((one["type"], one["status"]) == ("Ready", "True") for one in status.get("conditions") or ())
+    if not ready or status.get("observedGeneration") != metadata.get("generation"):
+        return ()
+    found = (Plugin.parse(one) for one in status.get("connectorPlugins") or ())
+    return tuple(sorted(found, key=lambda plugin: plugin.name))
+
+
+def check_class(wanted: str, plugins: Sequence[Plugin], cluster: StrimziCluster) -> None:
+    """See that a cluster has a plugin, as far as its plugins are known.
+
+    :raises ConfigurationError: if it does not; the message lists those that exist.
+    """
+    if plugins and not any(plugin.answers_to(wanted) for plugin in plugins):
+        raise ConfigurationError(
+            f"KafkaConnect {cluster.namespace}/{cluster.name} has no plugin {wanted!r}; add it to its image, or "
+            f"correct connector.class to one of these: {', '.join(map(str, plugins))}"
+        )

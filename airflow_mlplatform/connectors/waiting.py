@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from airflow_mlplatform.clients.kafka_connect_entities import ConnectorState, ConnectorStatus
 from airflow_mlplatform.exceptions import ConfigurationError
 
-__all__ = ["ConnectorEvent", "ConnectorWait", "StatusFacts"]
+if TYPE_CHECKING:
+    from airflow_mlplatform.connectors.change import Change
+
+__all__ = ["ConnectorEvent", "ConnectorWait", "StatusFacts", "settle_after"]
+
+SETTLE = 10.0
+# A task that starts anew with another config counts as RUNNING, as the one before it, until it runs or has failed.
+# JDBC sinks try for 30 s to reach their database.
+SETTLE_UPDATED = 45.0
+
+
+def settle_after(change: Change, seconds: float) -> float:
+    """Return for how long, in seconds, a state has to last after a change before it is believed.
+
+    :param seconds: how long the wait may last; half of it is left for all else.
+    """
+    restarted = change.config is not None and change.former_state != "stopped"
+    doubtful = change.kind == "updated" and restarted and (change.state or change.former_state) == "running"
+    return min(SETTLE_UPDATED if doubtful else SETTLE, seconds / 2)
 
 
 class StatusFacts(BaseModel):

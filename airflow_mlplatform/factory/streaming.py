@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
     from airflow_mlplatform.specs.streaming import Connector
 
 __all__ = ["build_streaming"]
+
+# Airflow's ids hold 250 characters, those of the group and of the hash among them.
+LONGEST_NAME = 200
 
 
 def build_streaming(spec: Streaming, path: Path, shown: str) -> DAG:
@@ -72,5 +77,6 @@ def _app(spec: Streaming, app: App) -> StreamAppOperator:
 
 
 def task_id(name: str) -> str:
-    """Return a task id for a connector, whose name may hold anything."""
-    return "".join(letter if letter.isascii() and (letter.isalnum() or letter in "_-") else "_" for letter in name)
+    """Return a task id for a connector, whose name may hold anything and may be long; two names do not share one."""
+    plain = re.sub(r"[^a-zA-Z0-9_.-]", "_", name)[:LONGEST_NAME]
+    return name if plain == name else f"{plain}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"

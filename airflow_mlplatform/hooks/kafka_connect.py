@@ -79,6 +79,11 @@ class KafkaConnectHook(ConnectionHook):
     def _url(self, host: str, connection: Connection) -> str:
         bare = "://" not in host
         parts = urlsplit(f"{connection.schema or 'http'}://{host}" if bare else host)
+        if "@" in parts.netloc:
+            raise ConfigurationError(
+                f"connection {self.kafka_connect_conn_id!r}: an address in host bears a login, which would be shown "
+                "wherever the address is; write it in login and password"
+            )
         named = ":" in parts.netloc.rpartition("]")[2]
         # A whole URL without a port means that of its scheme, unless the connection has one.
         port = connection.port or (8083 if bare else None)

@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from airflow_mlplatform.clients.kafka_connect_entities import Connector, InitialState, Validation
+from airflow_mlplatform.clients import strimzi_requests as requests
+from airflow_mlplatform.clients.kafka_connect_entities import Connector, InitialState, Plugin, Validation
 from airflow_mlplatform.clients.strimzi import KafkaConnectors
-from airflow_mlplatform.connectors.strimzi import CLUSTER_LABEL, StrimziCluster, connector_of, manifest
-from airflow_mlplatform.exceptions import NotFound, UnsupportedHere
+from airflow_mlplatform.connectors.strimzi import (
+    CLASS,
+    CLUSTER_LABEL,
+    StrimziCluster,
+    check_class,
+    connector_of,
+    manifest,
+    plugins_of,
+)
+from airflow_mlplatform.exceptions import NotFound
 from airflow_mlplatform.hooks.kubernetes import open_api
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
 __all__ = ["AsyncStrimziConnectors", "StrimziConnectors"]
 
 T = TypeVar("T")
-
-RESTART = "strimzi.io/restart"
-LOOK = "mlplatform/look"
 
 
 class AsyncStrimziConnectors:
@@ -51,18 +56,15 @@ class AsyncStrimziConnectors:
 
     async def restart(self, name: str) -> None:
         """Let Strimzi restart what has failed of a connector."""
-        await self._resources.annotate(name, {RESTART: "includeTasks,onlyFailed"})
+        await requests.restart(self._resources, name)
 
     async def refresh(self, name: str) -> None:
         """Let Strimzi look now: by itself it does so every two minutes."""
-        await self._resources.annotate(name, {LOOK: datetime.now(UTC).isoformat()})
+        await self._resources.annotate(name, {requests.LOOK: requests.moment()})
 
     async def get_offsets(self, name: str) -> list[dict[str, Any]]:
-        """Refuse: resources do not tell offsets.
-
-        :raises UnsupportedHere: always.
-        """
-        raise UnsupportedHere(f"connector {name}: Strimzi does not tell how far it is; ask Kafka Connect's REST API")
+        """Return how far a connector is."""
+        return await requests.get_offsets(self._resources, name)
 
 
 class StrimziConnectors:
@@ -88,12 +90,22 @@ class StrimziConnectors:
         found = self._ask(lambda resources: resources.get(name))
         return connector_of(found) if found else None
 
-    def kind(self, config: Mapping[str, str]) -> str:  # noqa: ARG002
-        """Return nothing: Strimzi does not tell of plugins."""
-        return ""
+    def plugin(self, config: Mapping[str, str]) -> Plugin | None:
+        """Return the plugin of a config; ``None`` if that is not known."""
+        wanted = config.get(CLASS, "")
+        return next((plugin for plugin in self._plugins() if plugin.answers_to(wanted)), None)
+
+    def _plugins(self) -> tuple[Plugin, ...]:
+        return plugins_of(self._ask(lambda resources: resources.cluster(self._cluster.name)), self._cluster)
 
     def validate(self, config: Mapping[str, str]) -> Validation:
-        """Let the API server look at the resource; Kafka Connect looks at the config when Strimzi hands it on."""
+        """See that the cluster has the plugin, and let the API server look at the resource.
+
+        Kafka Connect looks at the config when Strimzi hands it on.
+
+        :raises ConfigurationError: if there is no such cluster, or it does not have the plugin.
+        """
+        check_class(config[CLASS], self._plugins(), self._cluster)
         wished = manifest(config["name"], self._cluster, config, "running")
         self._ask(lambda resources: resources.apply(wished, dry_run=True))
         return Validation((), frozenset())
@@ -114,6 +126,18 @@ class StrimziConnectors:
         """Remove a connector; nothing happens if there is none of that name."""
         self._ask(lambda resources: resources.delete(name))
 
-    def restart(self, name: str) -> None:
-        """Let Strimzi restart what has failed of a connector."""
-        self._ask(lambda resources: resources.annotate(name, {RESTART: "includeTasks,onlyFailed"}))
+    def restart(self, name: str, only_failed: bool = True) -> None:
+        """Let Strimzi restart a connector with its tasks."""
+        self._ask(lambda resources: requests.restart(resources, name, only_failed))
+
+    def get_offsets(self, name: str) -> list[dict[str, Any]]:
+        """Return how far a connector is."""
+        return self._ask(lambda resources: requests.get_offsets(resources, name))
+
+    def set_offsets(self, name: str, offsets: Sequence[Mapping[str, Any]]) -> None:
+        """Change how far a stopped connector is; partitions that are not named keep theirs."""
+        self._ask(lambda resources: requests.set_offsets(resources, name, offsets))
+
+    def reset_offsets(self, name: str) -> None:
+        """Let a stopped connector begin anew."""
+        self._ask(lambda resources: requests.reset_offsets(resources, name))

@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn, get_args
 
 from airflow.sdk import BaseOperator
 from airflow.sdk.log import mask_secret
 
+from airflow_mlplatform.connectors.caught_up import takes_snapshot
 from airflow_mlplatform.connectors.change import Change, perform, plan, put_back, validate
 from airflow_mlplatform.connectors.config import secret_values
 from airflow_mlplatform.connectors.ends import end_offsets
-from airflow_mlplatform.connectors.rest import RestConnectors
-from airflow_mlplatform.connectors.strimzi import StrimziCluster
-from airflow_mlplatform.connectors.waiting import ConnectorEvent, ConnectorWait, StatusFacts
+from airflow_mlplatform.connectors.waiting import ConnectorEvent, ConnectorWait, StatusFacts, settle_after
 from airflow_mlplatform.connectors.wish import Wish, fulfilled
-from airflow_mlplatform.exceptions import ConfigurationError, ConnectorFailed, ServiceRefused, UnsupportedHere
+from airflow_mlplatform.exceptions import ConfigurationError, ConnectorFailed, ServiceRefused
 from airflow_mlplatform.failing_fast import failing_fast
 from airflow_mlplatform.hooks.kafka import KafkaHook
 from airflow_mlplatform.hooks.kafka_connect import KafkaConnectHook
-from airflow_mlplatform.hooks.strimzi import StrimziConnectors
 from airflow_mlplatform.links import KafkaConnectorLink
 from airflow_mlplatform.operators.kafka_connector_memory import ChangeMemory
-from airflow_mlplatform.triggers.kafka_connect_wait import wait_in_triggerer
+from airflow_mlplatform.operators.kafka_connector_place import open_connectors
+from airflow_mlplatform.triggers.kafka_connect_wait import seconds_to_wait, wait_in_triggerer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,6 +33,7 @@ if TYPE_CHECKING:
     from airflow_mlplatform.clients.kafka_connect_entities import Connector, ConnectorState
     from airflow_mlplatform.connectors.backend import Connectors
     from airflow_mlplatform.connectors.caught_up import Targets
+    from airflow_mlplatform.connectors.strimzi import StrimziCluster
 
 __all__ = ["KafkaConnectorOperator", "WaitUntil"]
 
@@ -60,8 +59,9 @@ class KafkaConnectorOperator(BaseOperator):
     :param state: ``running``, ``paused``, ``stopped`` or ``absent``. Templated.
     :param wait_until: what a running connector is waited for: ``running``, or ``caught_up``, when a sink has got all
         records that were in its topics at the start, or a Debezium source has ended its snapshot.
-    :param settle: seconds for which the state has to last before it is believed. Workers tell of the tasks before a
-        change for some time, and some plugins try for long before they give up.
+    :param settle: seconds for which the state has to last before it is believed; 10 if left out, and 45 where a
+        connector that is there gets another config: its tasks then count as running until they run or have failed,
+        and some plugins try for half a minute before they give up. At most half of ``timeout``.
     :param restarts: how often failed tasks are restarted, after 2, 4, 8 … seconds.
     :param timeout: seconds until the task gives up.
     :param kafka_connect_conn_id: Airflow connection (type kafka_connect).
@@ -82,7 +82,7 @@ class KafkaConnectorOperator(BaseOperator):
         config: Mapping[str, Any] | None = None,
         state: ConnectorState = "running",
         wait_until: WaitUntil = "running",
-        settle: float = 10.0,
+        settle: float | None = None,
         restarts: int = 3,
         timeout: float = 600.0,
         kafka_connect_conn_id: str = KafkaConnectHook.default_conn_name,
@@ -93,6 +93,10 @@ class KafkaConnectorOperator(BaseOperator):
         super().__init__(**kwargs)
         if wait_until not in get_args(WaitUntil):
             raise ConfigurationError(f"{self.task_id}: wait_until is {wait_until!r}; write running or caught_up")
+        if settle is not None and settle >= timeout:
+            raise ConfigurationError(
+                f"{self.task_id}: settle, {settle:g} s, is no shorter than timeout, {timeout:g} s; raise timeout"
+            )
         self.name = name
         self.config = config
         self.state = state
@@ -116,32 +120,26 @@ class KafkaConnectorOperator(BaseOperator):
         """Change what differs and wait, unless there is nothing to wait for."""
         with failing_fast():
             wish = Wish.of(self.name, self.state, self.config)
-            with self._connectors(context) as connectors:
+            with open_connectors(self, context) as connectors:
                 return self._bring(connectors, wish, ChangeMemory(context))
 
-    def execute_complete(self, context: Context, event: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
+    def execute_complete(
+        self, context: Context, event: dict[str, Any], change: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
         """End the task as the trigger's event says; put back what was there before if it does not say ``done``."""
         memory = ChangeMemory(context)
         with failing_fast():
-            told, undo = ConnectorEvent.decode(event), memory.seal.from_json(change)
+            told = ConnectorEvent.decode(event)
+            # `airflow dags test` loses what a task hands to its own end.
+            undo = memory.seal.from_json(change) if change else memory.noted()
             if told.ending == "behind":
                 memory.forget()
                 raise ConnectorFailed(f"connector {self.name}: {told.message}\nIt stays as it is; raise timeout")
             if told.ending != "done":
-                with self._connectors(context) as connectors:
+                with open_connectors(self, context) as connectors:
                     self._give_up(connectors, undo, told, memory)
             memory.forget()
             return self._result(undo, told.status)
-
-    @contextmanager
-    def _connectors(self, context: Context) -> Iterator[Connectors]:
-        if self.strimzi is not None:
-            yield StrimziConnectors(self.strimzi)
-            return
-        hook = KafkaConnectHook(self.kafka_connect_conn_id)
-        context["ti"].xcom_push(key=KafkaConnectorLink.key, value=hook.connector_url(self.name))
-        with hook.client() as client:
-            yield RestConnectors(client)
 
     def _bring(self, connectors: Connectors, wish: Wish, memory: ChangeMemory) -> dict[str, Any]:
         present = connectors.get(wish.name)
@@ -149,9 +147,10 @@ class KafkaConnectorOperator(BaseOperator):
         undo = memory.recall(wish, present)
         if undo or not planned.nothing or not self._is_there(wish, present):
             change = validate(connectors, wish.name, planned)
+            undo = undo.continued(change) if undo else change
             targets = self._targets(connectors, wish, present)
-            self._perform(connectors, wish, change, undo or change, memory)
-            self._wait(wish, undo or change, targets, memory)
+            self._perform(connectors, wish, change, undo, memory)
+            self._wait(wish, undo, targets, memory)
         self.log.info("%s is %s already, with this config", wish.name, wish.state)
         return self._result(planned, StatusFacts.of(present.status if present else None))
 
@@ -172,24 +171,26 @@ class KafkaConnectorOperator(BaseOperator):
             self._give_up(connectors, undo, ConnectorEvent(ending="mistake", message=str(error)), memory)
 
     def _targets(self, connectors: Connectors, wish: Wish, present: Connector | None) -> Targets | None:
-        """Return the offsets that a sink has to reach; ``None`` for a source and where nothing is to be caught up."""
+        """Return the offsets that a sink has to reach, none for a source without snapshot; ``None`` where a snapshot
+        has to end, or nothing is to be caught up.
+        """
         if self.wait_until != "caught_up":
             return None
-        if self.strimzi is not None:
-            raise UnsupportedHere(f"connector {wish.name}: Strimzi does not tell offsets; drop wait_until or strimzi")
         config = wish.config or (present.config if present else {})
-        kind = connectors.kind(config)
-        if wish.state != "running" or not kind:
+        plugin = connectors.plugin(config)
+        if wish.state != "running" or plugin is None:
             raise ConfigurationError(
                 f"connector {wish.name}: only a running source or sink catches up; drop wait_until"
             )
-        return end_offsets(KafkaHook(self.kafka_conn_id).get_conn(), config) if kind == "sink" else None
+        if plugin.kind == "sink":
+            return end_offsets(KafkaHook(self.kafka_conn_id).get_conn(), config)
+        return None if takes_snapshot(plugin, config) else {}
 
     def _wait(self, wish: Wish, undo: Change, targets: Targets | None, memory: ChangeMemory) -> NoReturn:
         wait = ConnectorWait(
             name=wish.name,
             state=wish.state,
-            settle=self.settle,
+            settle=self._settle(undo),
             restarts=self.restarts,
             caught_up=self.wait_until == "caught_up",
             targets=targets,
@@ -197,6 +198,11 @@ class KafkaConnectorOperator(BaseOperator):
         )
         kwargs = {"change": memory.seal.to_json(undo)}
         wait_in_triggerer(self, wait, self.strimzi or self.kafka_connect_conn_id, self.timeout, kwargs)
+
+    def _settle(self, change: Change) -> float:
+        if self.settle is not None:
+            return self.settle
+        return settle_after(change, seconds_to_wait(self, self.timeout))
 
     def _give_up(self, connectors: Connectors, undo: Change, told: ConnectorEvent, memory: ChangeMemory) -> NoReturn:
         outcome = put_back(connectors, self.name, undo)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.models.crypto import get_fernet
 
+from airflow_mlplatform.connectors.change import Change
 from airflow_mlplatform.connectors.config import differences
 from airflow_mlplatform.connectors.sealed import Seal
 
@@ -13,7 +14,6 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_mlplatform.clients.kafka_connect import Connector
-    from airflow_mlplatform.connectors.change import Change
     from airflow_mlplatform.connectors.wish import Wish
 
 __all__ = ["ChangeMemory", "airflow_seal"]
@@ -48,12 +48,22 @@ class ChangeMemory:
             self._store.set(KEY, {"wish": wish.fingerprint(), "change": self.seal.to_json(change)})
 
     def recall(self, wish: Wish, present: Connector | None) -> Change | None:
-        """Return the change of a former try for the same wish, if what it sent is still there."""
-        found = self._store.get(KEY) if self._store is not None else None
-        if not isinstance(found, dict) or found.get("wish") != wish.fingerprint() or present is None:
+        """Return the change of a former try for the same wish, if what it sent, or what was before, is still there."""
+        found = self._found()
+        if found.get("wish") != wish.fingerprint() or present is None:
             return None
         change = self.seal.from_json(found["change"])
-        return change if change.config is None or not differences(change.config, present.config) else None
+        known = [config for config in (change.config, change.former_config) if config is not None]
+        return change if not known or any(not differences(one, present.config) for one in known) else None
+
+    def noted(self) -> Change:
+        """Return the change that was noted last; one of nothing if there is none."""
+        found = self._found()
+        return self.seal.from_json(found["change"]) if found else Change()
+
+    def _found(self) -> dict[str, Any]:
+        found = self._store.get(KEY) if self._store is not None else None
+        return found if isinstance(found, dict) else {}
 
     def forget(self) -> None:
         """The change has ended, one way or the other."""

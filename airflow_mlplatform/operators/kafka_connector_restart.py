@@ -12,12 +12,15 @@ from airflow_mlplatform.exceptions import ConfigurationError, ConnectorFailed, N
 from airflow_mlplatform.failing_fast import failing_fast
 from airflow_mlplatform.hooks.kafka_connect import KafkaConnectHook
 from airflow_mlplatform.links import KafkaConnectorLink
+from airflow_mlplatform.operators.kafka_connector_place import open_connectors
 from airflow_mlplatform.triggers.kafka_connect_wait import wait_in_triggerer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from airflow.sdk import Context
+
+    from airflow_mlplatform.connectors.strimzi import StrimziCluster
 
 __all__ = ["KafkaConnectorRestartOperator"]
 
@@ -33,6 +36,7 @@ class KafkaConnectorRestartOperator(BaseOperator):
     :param settle: seconds for which the state has to last before it is believed.
     :param timeout: seconds until the task gives up.
     :param kafka_connect_conn_id: Airflow connection (type kafka_connect).
+    :param strimzi: a Connect cluster whose connectors are resources of Strimzi, which is asked instead.
     """
 
     template_fields: Sequence[str] = ("name",)
@@ -47,6 +51,7 @@ class KafkaConnectorRestartOperator(BaseOperator):
         settle: float = 10.0,
         timeout: float = 600.0,
         kafka_connect_conn_id: str = KafkaConnectHook.default_conn_name,
+        strimzi: StrimziCluster | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -55,19 +60,18 @@ class KafkaConnectorRestartOperator(BaseOperator):
         self.settle = settle
         self.timeout = timeout
         self.kafka_connect_conn_id = kafka_connect_conn_id
+        self.strimzi = strimzi
 
     def execute(self, context: Context) -> None:
         """Restart, and wait in the triggerer."""
         with failing_fast():
-            hook = KafkaConnectHook(self.kafka_connect_conn_id)
-            context["ti"].xcom_push(key=KafkaConnectorLink.key, value=hook.connector_url(self.name))
-            with hook.client() as client:
-                present = client.get_connector(self.name)
+            with open_connectors(self, context) as connectors:
+                present = connectors.get(self.name)
                 if present is None:
                     raise NotFound(f"there is no connector {self.name!r} to restart; correct its name")
-                client.restart(self.name, self.only_failed)
+                connectors.restart(self.name, self.only_failed)
             wait = ConnectorWait(name=self.name, state=state_of(present), settle=self.settle)
-            wait_in_triggerer(self, wait, self.kafka_connect_conn_id, self.timeout)
+            wait_in_triggerer(self, wait, self.strimzi or self.kafka_connect_conn_id, self.timeout)
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002
         """End the task as the trigger's event says."""

@@ -46,7 +46,8 @@ def progress(deployment: Json, pods: Sequence[Json]) -> Progress:
     seen = int(status.get("observedGeneration") or 0) >= int(deployment["metadata"].get("generation") or 0)
     if seen and set(counts.values()) == {wanted}:
         return Progress(True, f"{_pods(wanted)} of this version, all available")
-    hindrances = [hindrance for pod in pods if (hindrance := _hindrance(pod))]
+    # How pods do that are to go is no matter.
+    hindrances = [hindrance for pod in pods if (hindrance := _hindrance(pod))] if wanted else []
     account = "; ".join([_counted(wanted, counts, seen), *(found.message for _, _, found in hindrances)])
     if refused := _refused(deployment):
         return Progress(False, f"{account}; {refused.message}", refused if refused.lasting else None)

@@ -9,7 +9,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSensorTimeout
 
 from airflow_mlplatform.connectors.waiting import ConnectorEvent, ConnectorWait, StatusFacts
 from airflow_mlplatform.connectors.wish import Wish, fulfilled
-from airflow_mlplatform.exceptions import ServiceUnavailable
+from airflow_mlplatform.exceptions import ConfigurationError, ServiceUnavailable
 from airflow_mlplatform.failing_fast import failing_fast
 from airflow_mlplatform.hooks.kafka_connect import KafkaConnectHook
 from airflow_mlplatform.links import KafkaConnectorLink
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_mlplatform.clients.kafka_connect import ConnectorState
+    from airflow_mlplatform.connectors.strimzi import StrimziCluster
 
 __all__ = ["KafkaConnectorSensor"]
 
@@ -36,6 +37,9 @@ class KafkaConnectorSensor(BaseSensorOperator):
     :param settle: seconds for which the state has to last; not with ``deferrable=False``.
     :param deferrable: wait in the triggerer (default); if false, on a worker, by ``mode`` and ``poke_interval``.
     :param kafka_connect_conn_id: Airflow connection (type kafka_connect).
+    :param strimzi: a Connect cluster whose connectors are resources of Strimzi, which is asked instead; only in the
+        triggerer, which has it look again.
+    :raises ConfigurationError: if it is to wait for Strimzi on a worker.
     """
 
     template_fields: Sequence[str] = ("name", "state")
@@ -50,24 +54,32 @@ class KafkaConnectorSensor(BaseSensorOperator):
         settle: float = 0.0,
         deferrable: bool = True,
         kafka_connect_conn_id: str = KafkaConnectHook.default_conn_name,
+        strimzi: StrimziCluster | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        if strimzi is not None and not deferrable:
+            raise ConfigurationError(
+                f"{self.task_id}: what Strimzi tells may be two minutes old, and only the triggerer has it look again; "
+                "drop deferrable=False"
+            )
         self.name = name
         self.state = state
         self.settle = settle
         self.deferrable = deferrable
         self.kafka_connect_conn_id = kafka_connect_conn_id
+        self.strimzi = strimzi
 
     def execute(self, context: Context) -> Any:
         """Hand the wait to the triggerer, or wait here."""
         with failing_fast():
             wish = Wish.of(self.name, self.state, None)
-            hook = KafkaConnectHook(self.kafka_connect_conn_id)
-            context["ti"].xcom_push(key=KafkaConnectorLink.key, value=hook.connector_url(wish.name))
+            if self.strimzi is None:
+                hook = KafkaConnectHook(self.kafka_connect_conn_id)
+                context["ti"].xcom_push(key=KafkaConnectorLink.key, value=hook.connector_url(wish.name))
             if self.deferrable:
                 wait = ConnectorWait(name=wish.name, state=wish.state, settle=self.settle, patient=True)
-                wait_in_triggerer(self, wait, self.kafka_connect_conn_id, self.timeout)
+                wait_in_triggerer(self, wait, self.strimzi or self.kafka_connect_conn_id, self.timeout)
             return super().execute(context)
 
     def poke(self, context: Context) -> PokeReturnValue:  # noqa: ARG002

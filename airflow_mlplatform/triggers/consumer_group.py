@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from airflow_mlplatform.clients.kafka_group import GroupLook, look_at
+if TYPE_CHECKING:
+    from airflow_mlplatform.clients.kafka_group import GroupLook
 
 __all__ = ["GroupHealth"]
 
@@ -16,21 +18,19 @@ __all__ = ["GroupHealth"]
 class GroupHealth:
     """Judges a consumer group by several looks.
 
-    :param config: configuration of a Kafka client.
-    :param group: name of the group.
+    :param look: looks at it; blocks.
+    :param group: its name.
     :param members: how many there are to be at least.
     :param settle: seconds that it must be stable with the same members.
     :param max_lag: records that it may be behind; ``None``: none, or fewer than before.
-    :param look: how it is looked at; blocks.
     :param clock: seconds, for the time to settle.
     """
 
-    config: Mapping[str, str]
+    look: Callable[[], GroupLook]
     group: str
     members: int
     settle: float
     max_lag: int | None = None
-    look: Callable[[Mapping[str, str], str], GroupLook] = look_at
     clock: Callable[[], float] = time.monotonic
     _stable_since: float = field(default=0.0, init=False)
     _ids: frozenset[str] = field(default=frozenset(), init=False)
@@ -41,7 +41,7 @@ class GroupHealth:
 
         :raises ServiceUnavailable: if Kafka does not answer.
         """
-        seen = await asyncio.to_thread(self.look, self.config, self.group)
+        seen = await asyncio.to_thread(self.look)
         return self._unstable(seen) or self._behind(seen)
 
     def _unstable(self, seen: GroupLook) -> str | None:

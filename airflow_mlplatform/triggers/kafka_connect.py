@@ -13,6 +13,7 @@ from airflow_mlplatform.connectors.config import scrubbed, secret_values
 from airflow_mlplatform.connectors.progress import Judgement, Progress
 from airflow_mlplatform.connectors.strimzi import StrimziCluster
 from airflow_mlplatform.connectors.waiting import ConnectorEvent, ConnectorWait, StatusFacts
+from airflow_mlplatform.connectors.wish import fulfilled
 from airflow_mlplatform.exceptions import ConfigurationError, ServiceError, ServiceRefused
 from airflow_mlplatform.triggers.kafka_connect_watch import ConnectWatch, watching
 
@@ -77,14 +78,14 @@ class KafkaConnectorTrigger(BaseTrigger):
         return StrimziCluster(**self.strimzi) if self.strimzi else self.kafka_connect_conn_id
 
     def _too_late(self) -> ConnectorEvent:
-        if self._doing:
+        if self._doing and self._seen and fulfilled(self.wait["state"], self._seen.status):
             return self._event("behind", "it runs, but has not caught up in time")
         return self._event("timeout", f"it was not {self.wait['state']}, with all its tasks, in time")
 
     async def _wait(self, wait: ConnectorWait, watch: ConnectWatch) -> ConnectorEvent:
         progress = Progress(wait.state, wait.settle, wait.restarts)
         clock = asyncio.get_running_loop().time
-        asked_after = self._refreshed_at = clock()
+        asked_after = clock()
         while True:
             connectors = await watch.look(asked_after)
             self._notice(connectors.get(wait.name))
@@ -96,13 +97,15 @@ class KafkaConnectorTrigger(BaseTrigger):
                 return self._event("done", "")
             if judgement == "restart":
                 await self._restart(wait, watch, progress)
+            elif judgement == "refused" and not wait.patient:
+                return self._event("mistake", "Strimzi does not hand it on to Kafka Connect")
             elif judgement in ("failed", "gone") and not wait.patient:
                 return self._event("failed", "somebody has removed it" if judgement == "gone" else _failure(progress))
 
     async def _refreshed(self, watch: ConnectWatch, judgement: Judgement, now: float) -> bool:
         """Ask for news before a verdict, and from time to time before; return whether it was asked."""
-        verdict = judgement in ("settled", "failed")
-        if verdict == self._confirmed and (verdict or now - self._refreshed_at < REFRESH):
+        verdict = judgement in ("settled", "failed", "refused")
+        if judgement == "restart" or (verdict == self._confirmed and (verdict or now - self._refreshed_at < REFRESH)):
             return False
         self._confirmed, self._refreshed_at = verdict, now
         try:
@@ -137,7 +140,7 @@ class KafkaConnectorTrigger(BaseTrigger):
         self._doing = doing
         return done
 
-    def _event(self, ending: Literal["done", "failed", "timeout", "behind"], what: str) -> ConnectorEvent:
+    def _event(self, ending: Literal["done", "failed", "timeout", "behind", "mistake"], what: str) -> ConnectorEvent:
         if ending == "done":
             return ConnectorEvent(ending=ending, status=StatusFacts.of(self._seen.status if self._seen else None))
         status = self._seen.status if self._seen else None

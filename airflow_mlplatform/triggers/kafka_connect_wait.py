@@ -14,10 +14,16 @@ if TYPE_CHECKING:
     from airflow_mlplatform.connectors.strimzi import StrimziCluster
     from airflow_mlplatform.connectors.waiting import ConnectorWait
 
-__all__ = ["wait_in_triggerer"]
+__all__ = ["seconds_to_wait", "wait_in_triggerer"]
 
 GRACE = 60.0
 """Seconds by which Airflow's own timeout comes after ours, after which there is still something to do."""
+
+
+def seconds_to_wait(operator: BaseOperator, timeout: float) -> float:
+    """Return for how long a task waits: fewer seconds if its own ``execution_timeout`` would come before."""
+    limit = operator.execution_timeout
+    return timeout if limit is None else max(1.0, min(timeout, limit.total_seconds() - GRACE))
 
 
 def wait_in_triggerer(
@@ -32,14 +38,13 @@ def wait_in_triggerer(
     :param operator: whose task it is.
     :param wait: what is waited for.
     :param place: Airflow connection of the Connect cluster, or a cluster of Strimzi.
-    :param timeout: seconds; fewer if the task's own ``execution_timeout`` would come before.
+    :param timeout: seconds, as :func:`seconds_to_wait` takes them.
     :param kwargs: further arguments of ``execute_complete``.
     """
     # Importing Airflow's triggers takes time that parsing a DAG need not spend.
     from airflow_mlplatform.triggers.kafka_connect import KafkaConnectorTrigger
 
-    limit = operator.execution_timeout
-    seconds = timeout if limit is None else max(1.0, min(timeout, limit.total_seconds() - GRACE))
+    seconds = seconds_to_wait(operator, timeout)
     operator.defer(
         trigger=KafkaConnectorTrigger(
             wait=wait.model_dump(mode="json"),

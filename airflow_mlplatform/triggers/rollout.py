@@ -69,7 +69,7 @@ class Rollout:
         """Make the Deployment what the manifest says and wait until that version is well.
 
         What an earlier try or another triggerer applied is found and waited for. A version that is not well in time, or
-        cannot become so, is replaced by the former one, or removed if it was the first.
+        cannot become so, is replaced by the former one; the first one loses its pods and stays to tell why.
 
         :param seconds: time that a version has from when it was applied.
         :param attempt: the same for one try of one task.
@@ -87,7 +87,7 @@ class Rollout:
             done = "unchanged"
             current = memory if memory.good != manifest["spec"] else replace(memory, since=datetime.now(UTC))
         else:
-            done, current = "updated" if there else "created", memory.fresh()
+            done, current = "updated" if memory.good else "created", memory.fresh()
             await self._apply(remember(manifest, current))
             self.log.info("Applied deployment %s/%s: %s", self.deployments.namespace, self.name, done)
         try:
@@ -187,21 +187,20 @@ class Rollout:
     ) -> ProcessFailed | ConfigurationError:
         why = f"the new version of {self.name} is bad: {bad}{await self._log_of(bad.seen)}"
         self.log.error("%s", why)
-        if memory.good is None:
-            await self.remove()
-            return _failure(f"{why}\nIt was the first version, and is removed.", lasting=bad.lasting)
         failed = {"by": attempt, "why": why, "lasting": bad.lasting}
-        former = {**manifest, "spec": memory.good}
+        former = {**manifest, "spec": memory.good or {**manifest["spec"], "replicas": 0}}
         await self._apply(remember(former, replace(memory.fresh(), failed=failed)))
         return await self._taken_back(failed)
 
     async def _taken_back(self, failed: Mapping[str, Any]) -> ProcessFailed | ConfigurationError:
-        """Wait until the former version is there again and return what to raise."""
+        """Wait until the former version, or none, is there again and return what to raise."""
         there = await self._find()
-        memory, deadline = Memory.of(there), float((there or {"spec": {}})["spec"].get("progressDeadlineSeconds", 600))
-        back = "The former version is back."
+        if there is None:
+            return _failure(f"{failed['why']}\nSomebody has removed it.", lasting=bool(failed.get("lasting")))
+        memory, deadline = Memory.of(there), float(there["spec"].get("progressDeadlineSeconds", 600))
+        back = "The former version is back." if memory.good else "It was the first version; its pods are gone."
         try:
-            await self._until_well(_version({"spec": memory.good}), memory, deadline, _nothing_more)
+            await self._until_well(_version(there), memory, deadline, _nothing_more)
         except BadVersion as error:
             back = f"The former version was put back, but is not well either: {error}"
         return _failure(f"{failed['why']}\n{back}", lasting=bool(failed.get("lasting")))

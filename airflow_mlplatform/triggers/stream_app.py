@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
+from airflow_mlplatform.clients.kafka_group import ConsumerGroup
 from airflow_mlplatform.exceptions import ConfigurationError, ProcessFailed
 from airflow_mlplatform.hooks.kafka import KafkaHook
 from airflow_mlplatform.hooks.kubernetes import open_cluster, pod_setup
@@ -126,7 +127,8 @@ class StreamAppTrigger(TaskTrigger):
             return _well
         config = await KafkaHook(self._plan.kafka_conn_id).aget_conn()
         rollout = wanted.app.rollout
-        return GroupHealth(config, group, wanted.replicas, rollout.settle.total_seconds(), rollout.max_lag).missing
+        look = ConsumerGroup(config, group).look
+        return GroupHealth(look, group, wanted.replicas, rollout.settle.total_seconds(), rollout.max_lag).missing
 
 
 def read_app(app: dict[str, Any]) -> App:

@@ -13,12 +13,13 @@ from pathlib import Path
 
 from tests.parts import program
 
-__all__ = ["AIRFLOW", "STREAMING", "TRAINER", "Images"]
+__all__ = ["AIRFLOW", "FAUST", "STREAMING", "TRAINER", "Images"]
 
 ROOT = Path(__file__).parents[2]
 FOLDER = Path(__file__).parent / "images"
 SERVICES = ("minio", "postgres", "mlflow")
 AIRFLOW = "mlplatform-airflow"
+FAUST = "mlplatform-faust"
 STREAMING = "mlplatform-streaming"
 TRAINER = "mlplatform-trainer"
 GET_MINIO = "the minio binary, on PATH: https://min.io"

@@ -23,7 +23,7 @@ from tests.waiting import wait_for
 
 REPOSITORY = Path(__file__).parents[2]
 # Megabytes that a node pulls: what was measured, and a fifth more.
-LARGEST = {"airflow": 430, "trainer": 515, "model-server": 480, "streaming": 110}
+LARGEST = {"airflow": 430, "trainer": 515, "model-server": 480, "streaming": 110, "faust": 125}
 ANOTHER_USER = 8888  # as which Seldon runs model servers, and OpenShift anything
 RESTRICTED = {
     "allowPrivilegeEscalation": False,

@@ -41,6 +41,8 @@ class ConnectWorker:
     :param settings: worker properties without its own address.
     :param host: address that it listens on and tells the other workers.
     :param environment: more environment variables, for `${env:…}`.
+    :param login: user and password that its REST API asks for.
+    :param heap: most heap, as Java writes it.
     :param port: the port it keeps over restarts.
     """
 
@@ -49,6 +51,8 @@ class ConnectWorker:
     settings: dict[str, str]
     host: str = "127.0.0.1"
     environment: dict[str, str] = field(default_factory=dict)
+    login: tuple[str, str] | None = None
+    heap: str = "512m"
     port: int = field(default_factory=free_port)
 
     @property
@@ -62,7 +66,7 @@ class ConnectWorker:
         self.folder.mkdir(parents=True, exist_ok=True)
         address = {"listeners": self.url, "rest.advertised.host.name": self.host}
         properties = write_properties(self.folder / f"{self.name}.properties", address | self.settings)
-        command = java("org.apache.kafka.connect.cli.ConnectDistributed", str(properties), heap="512m")
+        command = java("org.apache.kafka.connect.cli.ConnectDistributed", str(properties), heap=self.heap)
         return JavaProcess(command, self.folder / f"{self.name}.log", os.environ | self.environment)
 
     def launch(self) -> None:
@@ -81,7 +85,7 @@ class ConnectWorker:
 
     def _answers(self) -> bool:
         try:
-            return httpx.get(f"{self.url}/connectors", timeout=5).status_code == 200
+            return httpx.get(f"{self.url}/connectors", auth=self.login, timeout=5).status_code == 200
         except httpx.TransportError:
             return False
 
@@ -105,6 +109,7 @@ class ConnectWorkers:
     :param host: address that the workers listen on.
     :param settings: more worker properties; they win.
     :param environment: more environment variables of the workers.
+    :param heap: most heap of each, as Java writes it.
     """
 
     folder: Path
@@ -114,12 +119,15 @@ class ConnectWorkers:
     host: str = "127.0.0.1"
     settings: dict[str, str] = field(default_factory=dict)
     environment: dict[str, str] = field(default_factory=dict)
+    heap: str = "512m"
 
     @cached_property
     def workers(self) -> list[ConnectWorker]:
         """The workers, running or not."""
         return [
-            ConnectWorker(f"worker-{number}", self.folder, self._properties(), self.host, self.environment)
+            ConnectWorker(
+                f"worker-{number}", self.folder, self._properties(), self.host, self.environment, heap=self.heap
+            )
             for number in range(self.count)
         ]
 

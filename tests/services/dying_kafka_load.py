@@ -1,7 +1,7 @@
 """Loads a topic again and again, dying by SIGKILL at a line of our choice. Started as a process by the tests.
 
-Argument: JSON of {folder, pond, logins, topic, stages, columns}. Reads ``line run`` from stdin; for each forks a child
-that loads for the run and kills itself at that line of :data:`WATCHED`; prints ``killed`` or ``done``.
+Argument: JSON of {folder, pond, logins, topic, stages, ending, columns}. Reads ``line run`` from stdin; for each forks
+a child that loads for the run and kills itself at that line of :data:`WATCHED`; prints ``killed`` or ``done``.
 """
 
 from __future__ import annotations
@@ -25,13 +25,15 @@ from airflow_mlplatform.steps.staging import Staging, load_staged
 from tests.services.dying_load import die_at
 from tests.services.etl_parts import Site, pipeline
 
-WATCHED = ("/kafka/progress.py", "/kafka/loading.py", "/kafka/source.py", "/publish.py", "/publish_local.py",
-           "/publish_s3.py", "/staging.py")  # fmt: skip
+WATCHED = ("/kafka/progress.py", "/kafka/ledger.py", "/kafka/aside.py", "/kafka/loading.py", "/kafka/source.py",
+           "/publish.py", "/publish_local.py", "/publish_s3.py", "/staging.py")  # fmt: skip
 
 
 def load(site: Site, task: dict[str, Any], run: str) -> None:
     """Load the topic for a run, in one task or in two."""
-    source = {"kafka": {"connection": "events", "topic": task["topic"], "columns": task["columns"]}}
+    aside = {"set_aside": f"pond://aside/{run}{task['ending']}"}
+    options = {"connection": "events", "topic": task["topic"], "columns": task["columns"], "on_error": aside}
+    source = {"kafka": options}
     uri = f"pond://clicks/{run}{task['ending']}"
     if task["stages"] == "fused":
         with site.bench(run) as bench:

@@ -90,7 +90,13 @@ KAFKA = Jars(
     (
         *(
             f"org.apache.kafka:{name}:{KAFKA_VERSION}"
-            for name in ("kafka_2.13", "connect-runtime", "connect-json", "connect-transforms")
+            for name in (
+                "kafka_2.13",
+                "connect-runtime",
+                "connect-json",
+                "connect-transforms",
+                "connect-basic-auth-extension",
+            )
         ),
         "org.slf4j:slf4j-simple:1.7.36",
     ),

@@ -45,7 +45,7 @@ class Clicks:
         new = NewTopic(
             self.topic, partitions, 1, config={name.replace("_", "."): value for name, value in config.items()}
         )
-        self.admin.create_topics([new])[self.topic].result(30)
+        self.admin.create_topics([new], request_timeout=60)[self.topic].result(90)
         wait_for(lambda: self.partitions == partitions)
 
     def delete(self) -> None:

@@ -4,113 +4,44 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import httpx
 import pytest
 from airflow.sdk.exceptions import AirflowFailException, AirflowSensorTimeout, TaskDeferred
-from cryptography.fernet import Fernet
 
 from airflow_mlplatform import (
     KafkaConnectHook,
     KafkaConnectorOffsetsOperator,
-    KafkaConnectorOperator,
     KafkaConnectorRestartOperator,
     KafkaConnectorSensor,
 )
 from airflow_mlplatform.clients.kafka_connect import KafkaConnectClient
 from airflow_mlplatform.exceptions import ConnectorFailed, ServiceUnavailable
 from tests.services.connect_workers import ConnectWorkers
+from tests.services.connector_parts import (
+    SINK,
+    UNTIL_FAILED,
+    change_data_capture,
+    config_of,
+    connections,
+    jdbc_sink,
+    lines,
+    name,
+    operator,
+    rest,
+    source,
+)
 from tests.services.connector_tasks import Task, connection, fired, run_all
 from tests.services.kafka_broker import KafkaBroker
 from tests.services.postgres_server import PASSWORD, PostgresServer
 from tests.waiting import wait_for
 
-SOURCE = "org.apache.kafka.connect.file.FileStreamSourceConnector"
-SINK = "org.apache.kafka.connect.file.FileStreamSinkConnector"
+__all__ = ["connections", "lines", "name", "rest"]
+
+pytestmark = pytest.mark.usefixtures("connections")
 SECRET = "hunter2-and-more"
-
-
-@pytest.fixture(autouse=True)
-def connections(kafka: KafkaBroker, connect: ConnectWorkers, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The connections that operators use if none is named."""
-    from airflow.models.crypto import get_fernet
-
-    monkeypatch.setenv("AIRFLOW__CORE__FERNET_KEY", Fernet.generate_key().decode())
-    get_fernet.cache_clear()
-    with (
-        connection("kafka_connect_default", conn_type="kafka_connect", host=",".join(connect.urls)),
-        connection("kafka_default", conn_type="kafka", extra={"bootstrap.servers": kafka.bootstrap}),
-    ):
-        yield
-    get_fernet.cache_clear()
-
-
-@pytest.fixture
-def rest(connect: ConnectWorkers) -> Iterator[httpx.Client]:
-    """The REST API itself; connectors of the test are removed."""
-    with httpx.Client(base_url=connect.urls[0], timeout=95) as client:
-        before = set(client.get("/connectors").json())
-        yield client
-        for name in set(client.get("/connectors").json()) - before:
-            client.delete(f"/connectors/{name}")
-
-
-@pytest.fixture
-def name() -> str:
-    return f"c-{uuid4().hex[:8]}"
-
-
-@pytest.fixture
-def lines(tmp_path: Path) -> Path:
-    file = tmp_path / "lines.txt"
-    file.write_text("".join(f"line {number}\n" for number in range(20)))
-    return file
-
-
-def operator(name: str, config: dict[str, Any] | None = None, **arguments: Any) -> KafkaConnectorOperator:
-    return KafkaConnectorOperator(task_id="a_task", name=name, config=config, **{"settle": 0.9} | arguments)
-
-
-def source(file: Path, topic: str, **more: Any) -> dict[str, Any]:
-    return {"connector.class": SOURCE, "file": str(file), "topic": topic, "tasks.max": 1, **more}
-
-
-def change_data_capture(postgres: PostgresServer, name: str) -> dict[str, Any]:
-    return {
-        "connector.class": "io.debezium.connector.postgresql.PostgresConnector",
-        "database.hostname": "127.0.0.1",
-        "database.port": postgres.port,
-        "database.user": postgres.login.user,
-        "database.password": postgres.login.password,
-        "database.dbname": "postgres",
-        "topic.prefix": name,
-        "plugin.name": "pgoutput",
-        "slot.name": name.replace("-", "_"),
-        "table.include.list": "public.orders",
-    }
-
-
-def jdbc_sink(postgres: PostgresServer, topic: str) -> dict[str, Any]:
-    return {
-        "connector.class": "io.debezium.connector.jdbc.JdbcSinkConnector",
-        "topics": topic,
-        "connection.url": f"jdbc:postgresql://127.0.0.1:{postgres.port}/postgres",
-        "connection.username": postgres.login.user,
-        "connection.password": postgres.login.password,
-        "insert.mode": "upsert",
-        "primary.key.mode": "record_key",
-        "schema.evolution": "basic",
-        "collection.name.format": "copies",
-    }
-
-
-def config_of(rest: httpx.Client, name: str) -> dict[str, str]:
-    answer = rest.get(f"/connectors/{name}/config")
-    return answer.json() if answer.status_code == 200 else {}
 
 
 def writes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
@@ -201,7 +132,7 @@ def test_a_bad_update_gives_way_to_the_former_config_with_its_secrets(
     task = Task()
     bad = {**good, "file": f"/nowhere/{SECRET[::-1]}", "my.password": SECRET[::-1]}
     with pytest.raises(ConnectorFailed, match="former config has been put back") as error:
-        task.run(operator(name, bad, restarts=0))
+        task.run(operator(name, bad, restarts=0, settle=UNTIL_FAILED))
     assert SECRET[::-1] not in str(error.value)
     assert config_of(rest, name) == before
     assert SECRET not in task.everything
@@ -213,7 +144,7 @@ def test_a_worker_that_dies_after_its_change_leaves_the_way_back(rest: httpx.Cli
     good = {"connector.class": SINK, "topics": "none", "file": str(tmp_path / "out"), "my.password": SECRET}
     Task().run(operator(name, good))
     before = config_of(rest, name)
-    bad = operator(name, {**good, "file": "/nowhere/at/all"}, restarts=0)
+    bad = operator(name, {**good, "file": "/nowhere/at/all"}, restarts=0, settle=UNTIL_FAILED)
     task = Task()
     assert isinstance(task.start(bad), TaskDeferred)  # here the first try is killed
     with pytest.raises(ConnectorFailed, match="former config has been put back"):

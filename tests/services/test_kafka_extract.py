@@ -190,7 +190,7 @@ def test_compacted_topics(clicks: Clicks) -> None:
 
     def left() -> int:
         bounds = place.bounds()
-        return sum(map(len, reader.read_messages(place, Reach(bounds.topic_id, bounds.spans))))
+        return sum(map(len, reader.read_records(place, Reach(bounds.topic_id, bounds.spans))))
 
     wait_for(lambda: clicks.send([{"id": -1}], key="other") or left() < 25, timeout=60)
     assert clicks.load("r1", **ID).rows < 25 + 60
@@ -333,7 +333,7 @@ def test_a_broker_that_falls_silent(clicks: Clicks, monkeypatch: pytest.MonkeyPa
     monkeypatch.setitem(config.OURS, "enable.partition.eof", False)
     place = topic.Topic(clicks.topic, clicks.site.logins["events"])
     with pytest.raises(ServiceUnavailable, match="do not answer"):
-        list(reader.read_messages(place, Reach("", {0: (0, 11)})))
+        list(reader.read_records(place, Reach("", {0: (0, 11)})))
 
 
 @pytest.fixture

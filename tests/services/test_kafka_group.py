@@ -11,7 +11,7 @@ import pytest
 from confluent_kafka import Consumer, Producer
 
 from airflow_mlplatform.clients.kafka_admin import KafkaAdmin
-from airflow_mlplatform.clients.kafka_group import GroupLook, look_at
+from airflow_mlplatform.clients.kafka_group import ConsumerGroup, GroupLook
 from tests.waiting import wait_for
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def name(kafka: KafkaBroker) -> str:
 
 
 def look(kafka: KafkaBroker, name: str) -> GroupLook:
-    return look_at({"bootstrap.servers": kafka.bootstrap}, name)
+    return ConsumerGroup({"bootstrap.servers": kafka.bootstrap}, name).look()
 
 
 def send(kafka: KafkaBroker, topic: str, count: int, **options: Any) -> Producer:

@@ -32,8 +32,8 @@ def requirements(path: Path) -> dict[str, set[str]]:
     return pins
 
 
-def test_there_are_four() -> None:
-    assert IMAGES == ["airflow", "model-server", "streaming", "trainer"]
+def test_there_are_five() -> None:
+    assert IMAGES == ["airflow", "faust", "model-server", "streaming", "trainer"]
 
 
 @pytest.mark.parametrize("name", IMAGES)
@@ -176,7 +176,7 @@ def test_a_builder_that_fails_fails_the_build() -> None:
 def test_an_image_that_is_not_there_is_told_with_those_that_are(builder: Path) -> None:
     done = build("trainr", IMAGE_BUILD=str(builder))
     assert done.returncode == 2
-    assert "no image is called trainr, only: airflow model-server streaming trainer" in done.stderr
+    assert "no image is called trainr, only: airflow faust model-server streaming trainer" in done.stderr
 
 
 def test_entrypoint_runs_programs_and_else_airflow(tmp_path: Path) -> None:

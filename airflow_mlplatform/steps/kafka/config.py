@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from airflow_mlplatform.exceptions import ConfigurationError
@@ -9,9 +10,10 @@ from airflow_mlplatform.exceptions import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from airflow_mlplatform.specs.kafka import KafkaSource
     from airflow_mlplatform.steps.login import Login
 
-__all__ = ["client_config", "consumer_config"]
+__all__ = ["client_config", "consumer_config", "demand_installed"]
 
 # Airflow's own Kafka provider takes names of Python functions under these.
 CALLBACKS = frozenset({"error_cb", "log_cb", "oauth_cb", "on_commit", "stats_cb", "throttle_cb"})
@@ -22,7 +24,7 @@ TUNING = {
     "fetch.queue.backoff.ms": 5,
     # What is fetched is compressed, and may be a hundred times as large in memory.
     "fetch.max.bytes": 2**20,
-    "max.partition.fetch.bytes": 2**19,
+    "max.partition.fetch.bytes": 2**18,
     "queued.max.messages.kbytes": 8_192,
     "socket.keepalive.enable": True,
 }
@@ -33,6 +35,20 @@ OURS = {
     "enable.partition.eof": True,
     "isolation.level": "read_committed",
 }
+
+
+def demand_installed(source: KafkaSource) -> None:
+    """Refuse a source whose packages are missing where the task runs.
+
+    :raises ConfigurationError: naming what to install.
+    """
+    packages = {"confluent_kafka": "confluent-kafka", **({"fastavro": "fastavro"} if source.format == "avro" else {})}
+    missing = [package for module, package in packages.items() if find_spec(module) is None]
+    if missing:
+        raise ConfigurationError(
+            f"source kafka: {missing[0]} is not installed where this task runs; "
+            "pip install 'airflow-mlplatform[etl,kafka]' there (on Kubernetes: in the image of defaults)"
+        )
 
 
 def client_config(login: Login) -> dict[str, str]:

@@ -29,21 +29,24 @@ def guess_columns(file: Path, known: Iterable[tuple[str, str]], engine: Engine) 
     :param known: what is known of former runs; a key never goes, a type never becomes narrower.
     """
     columns = dict(known)
-    # Each shape once: a stream has few of them, however many records.
-    found = engine.connection.execute(
+    # Each shape once: a stream has few of them, however many records. A filter by json_type would copy every value.
+    query = (
         "SELECT DISTINCT json_structure(json) FROM (SELECT TRY_CAST(value AS JSON) AS json, kafka_reason "
-        f"FROM {scan([str(file)])}) WHERE json_type(json) = 'OBJECT' AND kafka_reason IS NULL"
+        f"FROM {scan([str(file)])}) WHERE kafka_reason IS NULL"
     )
-    while rows := found.fetchmany(FETCHED):
-        engine.go_on()
-        for (shape,) in rows:
-            columns = merged(columns, _keys(shape))
+    # A thread holds two thousand documents at a time, as a thread of a partitioned write holds row groups.
+    with engine.partitioning():
+        found = engine.connection.execute(query)
+        while rows := found.fetchmany(FETCHED):
+            engine.go_on()
+            for (shape,) in rows:
+                columns = merged(columns, _keys(shape))
     return dict(sorted(columns.items()))
 
 
 def _keys(shape: str | None) -> dict[str, object]:
     found = json.loads(shape) if shape else {}
-    # An object without keys has no shape of its own.
+    # Not all values are objects, and an object without keys has no shape of its own.
     return found if isinstance(found, dict) else {}
 
 

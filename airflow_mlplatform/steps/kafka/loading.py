@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_mlplatform.exceptions import ConfigurationError
 from airflow_mlplatform.steps.kafka.progress import Progress
-from airflow_mlplatform.steps.publish import held
+from airflow_mlplatform.steps.manifest import MANIFEST
+from airflow_mlplatform.steps.publish import Held, held
+from airflow_mlplatform.steps.staged_files import delete
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -39,17 +41,42 @@ def marked(bench: Workbench) -> Workbench:
 def loading(load: Load, bench: Workbench) -> Iterator[Workbench]:
     """Publish a load in the block; what it read of topics counts as soon as it appears.
 
-    :raises ConfigurationError: if the load of another run lies there, whose records would be lost.
+    On a disk nobody can take over what this run has read while it is being published. S3 has no locks: there a run that
+    was taken over in just this time finds out when it has published, and takes back its load.
+
+    :raises ConfigurationError: if the load of another run lies there, whose records would be lost, or another run has
+        taken over what this one had read.
+    :raises ServiceUnavailable: if another run is publishing, or reads what it shall load.
     """
-    bench = marked(bench)
-    topics = Progress.of_run(bench) if bench.progress else []
-    if topics:
+    if not bench.progress:
+        yield bench
+        return
+    topics = Progress.of_run(bench)
+    with ExitStack() as stack:
+        for topic in topics:
+            stack.enter_context(topic.alone())
+        bench = marked(bench)
         _demand_own_place(load, bench)
-    for topic in topics:
-        topic.aim(load)
-    yield bench
-    for topic in topics:
-        topic.ledger()
+        for topic in topics:
+            topic.aim(load)
+        yield bench
+        _demand_still_ours(topics, load, bench)
+        for topic in topics:
+            topic.settle()
+            # A run that was loaded before has no claim to settle.
+            topic.aside(bench.run).publish(bench)
+
+
+def _demand_still_ours(topics: list[Progress], load: Load, bench: Workbench) -> None:
+    try:
+        for topic in topics:
+            topic.reach()
+    except ConfigurationError:
+        if held(load, bench) == Held(bench.run.key, bench.reads):
+            place = bench.storage.locate(load.uri, load.connection)
+            delete(place / MANIFEST)
+            delete(place)
+        raise
 
 
 def _demand_own_place(load: Load, bench: Workbench) -> None:

@@ -21,6 +21,7 @@ __all__ = ["Problems", "kafka_error"]
 LOGIN = {"_AUTHENTICATION", "SASL_AUTHENTICATION_FAILED", "ILLEGAL_SASL_STATE", "UNSUPPORTED_SASL_MECHANISM", "_SSL"}
 RIGHTS = {"TOPIC_AUTHORIZATION_FAILED", "GROUP_AUTHORIZATION_FAILED", "CLUSTER_AUTHORIZATION_FAILED"}
 GONE = {"UNKNOWN_TOPIC_OR_PART", "_UNKNOWN_TOPIC", "_UNKNOWN_PARTITION", "TOPIC_EXCEPTION"}
+DOWN = {"_ALL_BROKERS_DOWN", "_TRANSPORT", "_TIMED_OUT", "_RESOLVE"}
 PAST = {"OFFSET_OUT_OF_RANGE", "_AUTO_OFFSET_RESET"}
 
 
@@ -44,6 +45,10 @@ def kafka_error(error: Any, where: str) -> MlplatformError:
         return ServiceRefused(f"{text}; let the login read and describe the topic")
     if name in ("_INVALID_ARG", "_CONFLICT"):
         return ConfigurationError(f"{text}; correct the connection's extra")
+    if name in DOWN:
+        # Brokers hang up on who speaks another protocol, without a word.
+        hint = "if not, check bootstrap.servers and security.protocol in the connection's extra"
+        return ServiceUnavailable(f"{text}; a retry may help; {hint}")
     return ServiceUnavailable(f"{text}; a retry may help")
 
 

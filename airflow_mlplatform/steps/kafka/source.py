@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_mlplatform.exceptions import ConfigurationError
@@ -11,14 +10,15 @@ from airflow_mlplatform.specs.etl import Load
 from airflow_mlplatform.specs.kafka import SetAside
 from airflow_mlplatform.steps.kafka.avro import avro_values
 from airflow_mlplatform.steps.kafka.columns import BAD, demand_names, json_columns, plain_columns
+from airflow_mlplatform.steps.kafka.config import demand_installed
 from airflow_mlplatform.steps.kafka.guess import guess_columns, sql_types
 from airflow_mlplatform.steps.kafka.progress import Progress
-from airflow_mlplatform.steps.kafka.ranges import Reach, missing, plan
-from airflow_mlplatform.steps.kafka.reader import read_messages
+from airflow_mlplatform.steps.kafka.ranges import Bounds, Reach, missing, plan
+from airflow_mlplatform.steps.kafka.reader import read_records
 from airflow_mlplatform.steps.kafka.records import ValueDecoder, bytes_of, record_batch, stream_schema, text_of
 from airflow_mlplatform.steps.kafka.topic import Topic
 from airflow_mlplatform.steps.parquet import write_parquet
-from airflow_mlplatform.steps.publish import held, publish
+from airflow_mlplatform.steps.publish import held
 from airflow_mlplatform.steps.stream import spool
 from airflow_mlplatform.steps.workbench import Table, scan
 
@@ -43,32 +43,37 @@ def read_kafka(source: KafkaSource, bench: Workbench) -> Table:
     :raises ServiceRefused: if the brokers or the registry do not let us in, or there is no such topic.
     :raises ServiceUnavailable: if they do not answer.
     """
+    demand_installed(source)
     topic = Topic.of(source, bench.storage.logins(source.connection))
     progress = Progress(source.topic, bench)
     reach = _reach(source, topic, progress)
     log.info("%s: %s offsets of %s partitions: %s", topic.where, reach.offsets, len(reach.spans), dict(reach.spans))
     with bench.engine.explaining(topic.where, ADVICE):
         file = _READERS[source.format](source, topic, reach, progress)
-        return _sifted(file, source, bench, topic.where)
+        return _sifted(file, source, progress, topic.where)
 
 
 def _reach(source: KafkaSource, topic: Topic, progress: Progress) -> Reach:
     bounds = topic.bounds()
-    ledger = progress.ledger()
-    loaded = progress.loaded()
-    if loaded is not None:
-        if gone := missing(loaded, bounds):
-            raise ConfigurationError(
-                f"{topic.where}: this run has loaded records that cannot be read again: {gone}; what it loaded stays "
-                "as it is"
-            )
-        return loaded
-    mine = ledger.claim is not None and ledger.claim.run == progress.bench.run
-    if ledger.claim is not None and mine and not missing(ledger.claim.reach, bounds):
-        return ledger.claim.reach
-    reach = plan(ledger.position, bounds, source)
-    progress.claim(reach)
-    return reach
+    with progress.alone() as ledger:
+        loaded = progress.loaded()
+        if loaded is not None:
+            _demand_there(loaded, bounds, topic)
+            return loaded
+        mine = ledger.claim is not None and ledger.claim.run == progress.bench.run
+        if ledger.claim is not None and mine and not missing(ledger.claim.reach, bounds):
+            return ledger.claim.reach
+        reach = plan(ledger.position, bounds, source)
+        progress.claim(reach, ledger)
+        return reach
+
+
+def _demand_there(loaded: Reach, bounds: Bounds, topic: Topic) -> None:
+    if gone := missing(loaded, bounds):
+        raise ConfigurationError(
+            f"{topic.where}: this run has loaded records that cannot be read again: {gone}; what it loaded stays as it "
+            "is"
+        )
 
 
 def _stream(
@@ -82,8 +87,8 @@ def _stream(
     schema = stream_schema(source, values)
 
     def batches() -> Iterator[Any]:
-        for messages in read_messages(topic, reach):
-            yield record_batch(messages, source, values, schema)
+        for records in read_records(topic, reach):
+            yield record_batch(records, source, values, schema)
 
     file = spool(schema, batches(), bench, topic.where, query).file
     assert file is not None
@@ -103,11 +108,9 @@ def _read_json(source: KafkaSource, topic: Topic, reach: Reach, progress: Progre
     if source.columns:
         return _stream(source, topic, reach, bench, text, lambda stream: json_columns(source.columns, source, stream))
     file = _stream(source, topic, reach, bench, text)
-    ledger = progress.ledger()
-    columns = guess_columns(file, ledger.columns, bench.engine)
+    columns = guess_columns(file, progress.columns(), bench.engine)
     demand_names(columns, topic.where)
-    if tuple(columns.items()) != ledger.columns:
-        progress.write(replace(ledger, columns=tuple(columns.items())))
+    progress.learn(tuple(columns.items()))
     query = json_columns(sql_types(columns), source, scan([str(file)]))
     parsed = write_parquet(bench, query, bench.engine.fresh("records.parquet")).file
     assert parsed is not None
@@ -125,31 +128,46 @@ def _read_avro(source: KafkaSource, topic: Topic, reach: Reach, progress: Progre
 _READERS = {"raw": _read_raw, "json": _read_json, "avro": _read_avro}
 
 
-def _sifted(file: Path, source: KafkaSource, bench: Workbench, where: str) -> Table:
+def _sifted(file: Path, source: KafkaSource, progress: Progress, where: str) -> Table:
     """Return the records that parse; do with the others what the source says."""
-    records = scan([str(file)])
-    bad = f"SELECT kafka_partition, kafka_offset, kafka_reason FROM {records} WHERE kafka_reason IS NOT NULL"
-    ((count, total),) = bench.engine.rows(f"SELECT count(kafka_reason), count(*) FROM {records}")
+    records, rows = scan([str(file)]), progress.bench.engine.rows
+    ((count, total),) = rows(f"SELECT count(kafka_reason), count(*) FROM {records}")
     if count:
-        partition, offset, reason = bench.engine.rows(f"{bad} ORDER BY ALL LIMIT 1")[0]
+        bad = f"SELECT kafka_partition, kafka_offset, kafka_reason FROM {records} WHERE kafka_reason IS NOT NULL"
+        partition, offset, reason = rows(f"{bad} ORDER BY ALL LIMIT 1")[0]
         told = f"{count} of {total} records do not parse; the first, partition {partition} offset {offset}: {reason}"
         if source.on_error == "fail":
             raise ConfigurationError(
                 f"{where}: {told}; nothing was loaded; correct format, columns or what writes there, or go on without "
                 "them by on_error: skip or {set_aside: URI}"
             )
-        log.warning("%s: %s (on_error: %s)", where, told, source.on_error)
-    if isinstance(source.on_error, SetAside):
-        _set_aside(source.on_error, records, bench, any_bad=bool(count))
+        fate = f"set aside at {source.on_error.set_aside}" if isinstance(source.on_error, SetAside) else "skipped"
+        log.warning("%s: %s; they are %s", where, told, fate)
+    _set_aside(source.on_error, records, progress, any_bad=bool(count))
     return Table(f"SELECT * EXCLUDE ({', '.join(BAD)}) FROM {records} WHERE kafka_reason IS NULL")
 
 
-def _set_aside(aside: SetAside, records: str, bench: Workbench, *, any_bad: bool) -> None:
-    load = Load(uri=aside.set_aside, connection=aside.connection, asset=aside.set_aside)
-    if not any_bad and held(load, bench) is None:
+def _set_aside(wish: SetAside | str, records: str, progress: Progress, *, any_bad: bool) -> None:
+    """Let records that do not parse wait for the load of their run."""
+    bench = progress.bench
+    aside = progress.aside(bench.run)
+    if isinstance(wish, str):
+        aside.drop()
+        return
+    load = Load(uri=wish.set_aside, connection=wish.connection, asset=wish.set_aside)
+    there = held(load, bench)
+    if any_bad and there is not None and there.run != bench.run.key:
+        raise ConfigurationError(
+            f"set_aside {load.uri}: holds what run {there.run} has set aside; nothing was touched; give each run a "
+            "place of its own, by {{ run_id }} or {{ ts_nodash }}"
+        )
+    if not any_bad and (there is None or there.run != bench.run.key):
+        aside.drop()
         return
     query = (
         "SELECT kafka_partition, kafka_offset, kafka_timestamp, kafka_bad_key AS key, kafka_bad_value AS value, "
         f"kafka_reason AS reason FROM {records} WHERE kafka_reason IS NOT NULL ORDER BY ALL"
     )
-    publish(load, Table(query), bench)
+    file = write_parquet(bench, query, bench.engine.fresh("aside.parquet")).file
+    assert file is not None
+    aside.keep(file, load, bench)

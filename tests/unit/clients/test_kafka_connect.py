@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 from collections.abc import Callable
 from typing import Any
 
@@ -81,12 +82,59 @@ def test_no_worker_answers() -> None:
         Workers(httpx.ConnectError).client("http://one:1", "http://two:2").version()
 
 
+@pytest.mark.parametrize(
+    ("cause", "kind"),
+    [
+        (ssl.SSLCertVerificationError("self-signed certificate"), ConfigurationError),
+        (ssl.SSLError("wrong version number"), ConfigurationError),
+        (ssl.SSLEOFError("cut off"), ServiceUnavailable),
+        (ConnectionResetError("reset"), ServiceUnavailable),
+    ],
+)
+def test_certificates_that_one_side_does_not_take_are_no_outage(cause: Exception, kind: type[Exception]) -> None:
+    class Distrusted(httpx.ConnectError):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            self.__cause__ = cause
+
+    with pytest.raises(kind, match="one:1: no way"):
+        Workers(Distrusted).client("https://one:1").version()
+    with pytest.raises(ServiceUnavailable):
+        Workers(Distrusted, httpx.ConnectError).client("https://one:1", "https://two:2").version()
+    assert Workers(Distrusted, (200, {})).client("https://one:1", "https://two:2").list_connectors() == {}
+
+
+def test_a_redirect_names_the_address_to_write() -> None:
+    def moved(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(308, headers={"location": "https://one/connectors"})
+
+    client = KafkaConnectClient(endpoint(), 0.0, httpx.MockTransport(moved))
+    with pytest.raises(ServiceRefused, match="308, it is at https://one/connectors; write its address"):
+        client.get_config("c")
+
+
 async def test_the_async_client_fails_over_too() -> None:
     workers = Workers(httpx.ConnectError, (503, "later"), (200, {}))
     urls = ("http://one", "http://two", "http://three")
     async with AsyncKafkaConnectClient(endpoint(*urls), httpx.MockTransport(workers)) as client:
         assert await client.list_connectors() == {}
     assert [request.url.host for request in workers.asked] == ["one", "two", "three"]
+
+
+def test_a_worker_that_starts_has_no_pages_yet() -> None:
+    page = "<html><title>Error 404 Not Found</title><h2>HTTP ERROR 404 Not Found</h2><th>URI:</th></html>"
+
+    def starting(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url.host)
+        return httpx.Response(404, html=page) if len(asked) < 4 else httpx.Response(200, json={"a": "1"})
+
+    asked: list[str] = []
+    workers = endpoint("http://one", "http://two")
+    assert KafkaConnectClient(workers, 30.0, httpx.MockTransport(starting)).get_config("c") == {"a": "1"}
+    assert asked == ["one", "two", "one", "two"]
+    asked.clear()
+    with pytest.raises(ServiceUnavailable, match="has no pages, which is so while a worker starts"):
+        KafkaConnectClient(workers, 0.0, httpx.MockTransport(starting)).get_config("c")
 
 
 @pytest.mark.parametrize("trouble", [STALE, (500, {"error_code": 500, "message": "Request timed out"}), (503, "")])

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from airflow_mlplatform.clients.kafka_connect_entities import (
     Connector,
     ConnectorStatus,
     InitialState,
+    Plugin,
     Problem,
     TaskStatus,
     Validation,
@@ -39,8 +41,8 @@ class FakeConnectors:
         state = self.states[name].upper()
         return Connector(name, dict(self.configs[name]), ConnectorStatus(state, (TaskStatus(0, state),)))
 
-    def kind(self, config: Mapping[str, str]) -> str:
-        return "source"
+    def plugin(self, config: Mapping[str, str]) -> Plugin | None:
+        return Plugin(config["connector.class"], "source", "1")
 
     def validate(self, config: Mapping[str, str]) -> Validation:
         return Validation(self.problems, self.secrets)
@@ -61,8 +63,17 @@ class FakeConnectors:
         self.did.append("delete")
         self.configs.pop(name, None)
 
-    def restart(self, name: str) -> None:
+    def restart(self, name: str, only_failed: bool = True) -> None:
         self.did.append("restart")
+
+    def get_offsets(self, name: str) -> list[dict[str, Any]]:
+        raise NotImplementedError
+
+    def set_offsets(self, name: str, offsets: Sequence[Mapping[str, Any]]) -> None:
+        raise NotImplementedError
+
+    def reset_offsets(self, name: str) -> None:
+        raise NotImplementedError
 
     def _take(self, config: Mapping[str, str]) -> None:
         if self.refuses in config.values():

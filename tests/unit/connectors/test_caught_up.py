@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
+from airflow_mlplatform.clients.kafka_connect_entities import Plugin
 from airflow_mlplatform.connectors.caught_up import lag, snapshot_done, takes_snapshot
+from airflow_mlplatform.exceptions import ConfigurationError
 
 
 def committed(topic: str, partition: int, offset: int) -> dict[str, Any]:
@@ -37,5 +39,29 @@ def test_snapshot(offset: dict[str, Any], done: bool) -> None:
 
 def test_without_offsets_nothing_is_known() -> None:
     assert not snapshot_done([])
-    assert takes_snapshot({})
-    assert not takes_snapshot({"snapshot.mode": "no_data"})
+
+
+POSTGRES = Plugin("io.debezium.connector.postgresql.PostgresConnector", "source", "3.6.0.Final")
+
+
+@pytest.mark.parametrize(
+    ("config", "takes"),
+    [
+        ({}, True),
+        ({"snapshot.mode": "when_needed"}, True),
+        ({"snapshot.mode": "no_data"}, False),
+        ({"snapshot.mode": "NEVER"}, False),
+        ({"snapshot.mode": "configuration_based"}, False),
+        (
+            {"snapshot.mode": "configuration_based", "snapshot.mode.configuration.based.snapshot.data": "true"},
+            True,
+        ),
+    ],
+)
+def test_sources_with_and_without_snapshot(config: dict[str, str], takes: bool) -> None:
+    assert takes_snapshot(POSTGRES, config) is takes
+
+
+def test_a_source_that_tells_of_no_snapshot_never_catches_up() -> None:
+    with pytest.raises(ConfigurationError, match=r"FileSource does not tell.*drop wait_until"):
+        takes_snapshot(Plugin("org.example.FileSource", "source", ""), {})

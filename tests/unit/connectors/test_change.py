@@ -107,6 +107,15 @@ def test_the_former_config_and_state_are_put_back(state: Any) -> None:
     assert ("restart" in connectors.did) is (state == "running")
 
 
+def test_a_connector_that_was_paused_keeps_no_failed_tasks() -> None:
+    connectors = present("paused", a="1")
+    change = brought(wish("running", a="2"), connectors)
+    connectors.did.clear()
+    assert put_back(connectors, "c", change).done
+    assert connectors.did == ["update stopped", "update config paused"]
+    assert connectors.states["c"] == "paused"
+
+
 def test_what_was_new_is_removed() -> None:
     connectors = FakeConnectors()
     change = brought(wish(), connectors)

@@ -60,6 +60,13 @@ def test_a_failure_right_after_a_change_may_be_that_of_before() -> None:
     ]  # fmt: skip
 
 
+def test_failure_is_believed_sooner_than_success() -> None:
+    progress = Progress("running", settle=45, restarts=0)
+    assert judged(progress, (0, RUNNING), (31, FAILED), (40, FAILED), (41, FAILED)) == [
+        "wait", "wait", "wait", "failed",
+    ]  # fmt: skip
+
+
 def test_a_failed_connector_without_tasks() -> None:
     assert judged(Progress("running", 0, 0), (0, connector("FAILED"))) == ["failed"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -197,7 +198,17 @@ def test_a_streaming_spec_may_be_any_part_of_it() -> None:
     head = "apiVersion: mlplatform/v1\nkind: streaming\nname: part\n"
     assert arrows(build(head + "topics: [{name: a}]\n")) == {"topics": set()}
     assert arrows(build(head + "app: {image: x}\nstate: paused\n")) == {"app": set()}
-    several = build(
-        head + "sinks: [{name: a b, config: {connector.class: X}}, {name: c, config: {connector.class: X}}]\n"
-    )
-    assert arrows(several) == {"sinks.a_b": set(), "sinks.c": set()}
+
+
+def test_connectors_of_a_spec_never_share_a_task() -> None:
+    names = ["a b", "a_b", "a.b", "a:b", "ä" * 249]
+    sinks = json.dumps([{"name": name, "config": {"connector.class": "X"}} for name in names])
+    found = build(f"apiVersion: mlplatform/v1\nkind: streaming\nname: part\nsinks: {sinks}\n")
+    by_name = {task.name: task.task_id for task in found.tasks}
+    assert by_name.pop("ä" * 249).startswith("sinks.____")
+    assert by_name == {
+        "a b": "sinks.a_b-c8687a08",
+        "a_b": "sinks.a_b",
+        "a.b": "sinks.a.b",
+        "a:b": "sinks.a_b-6783a31e",
+    }

@@ -38,11 +38,18 @@ def test_addresses(hook: Any, connection: dict[str, Any], urls: list[str]) -> No
 
 
 @pytest.mark.parametrize(
-    ("host", "words"), [("", "names no host"), (" , ", "names no host"), ("ftp://x", "no address")]
+    ("host", "words"),
+    [
+        ("", "names no host"),
+        (" , ", "names no host"),
+        ("ftp://x", "no address"),
+        ("one,http://ann:s3cret@two", "write it in login and password"),
+    ],
 )
 def test_no_address(hook: Any, host: str, words: str) -> None:
-    with pytest.raises(ConfigurationError, match=words):
+    with pytest.raises(ConfigurationError, match=words) as error:
         hook(host=host).endpoint()
+    assert "s3cret" not in str(error.value)
 
 
 def test_who_we_are(hook: Any) -> None:

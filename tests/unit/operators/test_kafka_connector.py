@@ -30,6 +30,8 @@ def test_rendered_fields_show_no_secrets(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_arguments_are_checked_while_the_dag_is_read() -> None:
     with pytest.raises(ConfigurationError, match="write running or caught_up"):
         KafkaConnectorOperator(task_id="a_task", name="c", wait_until="later")  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match="settle, 60 s, is no shorter than timeout, 60 s"):
+        KafkaConnectorOperator(task_id="a_task", name="c", settle=60.0, timeout=60.0)
 
 
 def test_reading_a_dag_asks_nobody() -> None:

@@ -55,7 +55,12 @@ class FakeDeployments(FakeCluster):
         if away := await self._seen(request):
             return away
         found = self.deployments.get(request.match_info["name"])
-        return web.json_response(found) if found else web.json_response({"reason": "NotFound"}, status=404)
+        if found is None:
+            return web.json_response({"reason": "NotFound"}, status=404)
+        answer = web.json_response(found)
+        if found["spec"].get("replicas") == 0:
+            self._control(found)
+        return answer
 
     async def _apply(self, request: web.Request) -> web.Response:
         if away := await self._seen(request):
@@ -79,7 +84,8 @@ class FakeDeployments(FakeCluster):
 
     def _control(self, deployment: Deployment) -> None:
         wanted, version = deployment["spec"]["replicas"], version_of(deployment)
-        if version in self.bad:
+        if version in self.bad and (wanted or "status" not in deployment):
+            # It is not well; and pods that are to go stay for a moment.
             counts = {"replicas": wanted + 1, "updatedReplicas": 1, "availableReplicas": wanted}
         else:
             counts = {"replicas": wanted, "updatedReplicas": wanted, "availableReplicas": wanted}

@@ -173,6 +173,21 @@ async def test_a_sink_catches_up(cluster: Cluster) -> None:
     assert cluster.asked["offsets"] >= 2
 
 
+async def test_a_sink_that_fails_while_it_catches_up_has_failed(cluster: Cluster) -> None:
+    def later(times: int) -> None:
+        cluster.tasks["c"] = ["RUNNING"] if times < 4 else ["FAILED"]
+
+    cluster.on_list = later
+    later(0)
+    failed = await fired(trigger(caught_up=True, targets={"t": {"0": 7}}))
+    assert (failed.ending, "org.example.Broken" in failed.message) == ("failed", True)
+    assert cluster.asked["offsets"] >= 1
+    cluster.asked.clear()
+    # Its restarts are not used up when time is: it does not run, so it is not just slow.
+    broken = await fired(trigger(seconds=0.5, caught_up=True, targets={"t": {"0": 7}}, restarts=99))
+    assert broken.ending == "timeout"
+
+
 async def test_a_sink_that_stays_behind_and_a_source_without_offsets(cluster: Cluster) -> None:
     cluster.tasks["c"] = ["RUNNING"]
     behind = await fired(trigger(seconds=0.3, caught_up=True, targets={"t": {"0": 7}}))

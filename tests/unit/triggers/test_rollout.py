@@ -107,11 +107,30 @@ async def test_a_bad_version_is_replaced_by_the_former_one(cluster: FakeDeployme
     assert await roll_out(cluster, bad, "b/2") == "updated"
 
 
-async def test_a_bad_first_version_is_removed(cluster: FakeDeployments) -> None:
+async def test_a_bad_first_version_loses_its_pods_once(cluster: FakeDeployments) -> None:
     cluster.bad[version_of(manifest())] = crashing(3)
-    with pytest.raises(ProcessFailed, match="It was the first version, and is removed"):
+    with pytest.raises(ProcessFailed, match="exit code 3: boom(.|\n)*It was the first version; its pods are gone"):
         await roll_out(cluster, manifest())
-    assert cluster.deployments == {}
+    assert cluster.deployments["shop"]["spec"]["replicas"] == 0
+    applied = len(cluster.applied)
+    with pytest.raises(ProcessFailed, match="exit code 3: boom"):
+        await roll_out(cluster, manifest())
+    assert len(cluster.applied) == applied, "the same try, after a crash of the triggerer, does it once"
+    cluster.bad.clear()
+    assert await roll_out(cluster, manifest(), "a/2") == "created"
+    assert cluster.deployments["shop"]["spec"]["replicas"] == 2
+
+
+async def test_what_somebody_removes_while_it_is_taken_back(cluster: FakeDeployments) -> None:
+    cluster.bad[version_of(manifest())] = crashing(3)
+
+    def remove(deployment: Any) -> None:
+        if deployment["spec"]["replicas"] == 0:
+            cluster.deployments.clear()
+
+    cluster.on_apply = remove
+    with pytest.raises(ProcessFailed, match="boom(.|\n)*Somebody has removed it"):
+        await roll_out(cluster, manifest())
 
 
 async def test_a_few_crashes_are_borne(cluster: FakeDeployments, caplog: pytest.LogCaptureFixture) -> None:
