@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from airflow_mlplatform.specs.base import Duration, Items, Model, Text
-from airflow_mlplatform.specs.common import Head, Resources
+from airflow_mlplatform.specs.common import EnvValue, Head, Resources, Toleration
 
-__all__ = ["Analysis", "Approval", "Deployment", "Gate", "GateMetric", "ModelRef", "Rollout", "Serving"]
+__all__ = [
+    "Analysis",
+    "Approval",
+    "Autoscale",
+    "Deployment",
+    "Gate",
+    "GateMetric",
+    "ModelRef",
+    "Pause",
+    "Rollout",
+    "Serving",
+    "Winner",
+]
 
 DNS_LABEL = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"
 
@@ -66,31 +78,93 @@ class Gate(Model):
     approval: Approval | None = Field(default=None, description="A person's yes before the rollout.")
 
 
+class Autoscale(Model):
+    """Servers by load, instead of a fixed number (a HorizontalPodAutoscaler)."""
+
+    min: int = Field(default=1, ge=1, description="Fewest servers.")
+    max: int = Field(ge=1, description="Most servers.")
+    cpu: int = Field(default=80, ge=1, le=100, description="Percent of the requested CPU to stay at.")
+
+    @model_validator(mode="after")
+    def _has_room(self) -> Autoscale:
+        if self.min > self.max:
+            raise ValueError(f"min {self.min} is above max {self.max}; swap them")
+        return self
+
+
 class Serving(Model):
     """The model server."""
 
     name: Annotated[str, Field(pattern=DNS_LABEL)] = Field(description="Name of the endpoint (a DNS label).")
     namespace: Annotated[str, Field(pattern=DNS_LABEL)] = Field(default="models", description="Kubernetes namespace.")
     protocol: Literal["v2", "seldon"] = Field(default="v2", description="Inference protocol of Seldon.")
+    image: Text | None = Field(default=None, description="Image of the model server; that of Seldon if left out.")
     replicas: int = Field(default=1, ge=1, description="Servers that share the load.")
+    autoscale: Autoscale | None = Field(default=None, description="Servers by load, instead of replicas.")
     resources: Resources = Field(default=Resources(), description="CPU, memory and GPUs of each.")
     storage_secret: Text | None = Field(default=None, description="Kubernetes Secret with S3 credentials.")
+    service_account: Text | None = Field(default=None, description="Kubernetes service account of the servers.")
+    node_selector: dict[str, str] = Field(default={}, description="Labels that a node must bear.")
+    tolerations: Items[Toleration] = Field(default=(), description="Taints of nodes that the servers bear.")
+    env: dict[str, EnvValue] = Field(default={}, description="Environment variables of the servers.")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] | None = Field(
+        default=None, description="SELDON_LOG_LEVEL of the servers."
+    )
+    parameters: dict[str, str | int | float | bool] = Field(
+        default={}, description="Parameters of the model server, as xtype: DataFrame."
+    )
+    ready_timeout: Duration = Field(
+        default="10m", validate_default=True, description="Time that new servers have to become ready."
+    )
+    template: dict[str, Any] = Field(
+        default={}, description="A SeldonDeployment that is completed; what the other keys say wins."
+    )
+
+    @model_validator(mode="after")
+    def _one_size(self) -> Serving:
+        if self.autoscale and "replicas" in self.model_fields_set:
+            raise ValueError("replicas and autoscale both say how many servers there are; keep one")
+        return self
 
 
 class Analysis(Model):
     """A Prometheus query that must stay below or above a limit during the rollout."""
 
     name: Text = Field(description="Name in messages.")
-    query: Text = Field(description="PromQL with one number as its answer.")
+    metric: Literal["error-rate", "latency-p50", "latency-p95", "latency-p99"] | None = Field(
+        default=None, description="A query that is shipped: share of failed requests, or seconds."
+    )
+    query: Text | None = Field(
+        default=None, description="PromQL with one number as its answer; $deployment, $predictor, $namespace, $window."
+    )
     min: int | float | None = Field(default=None, description="Smallest value that is good.")
     max: int | float | None = Field(default=None, description="Largest value that is good.")
     min_samples: int = Field(default=1, ge=1, description="Requests that must have been seen.")
 
     @model_validator(mode="after")
-    def _has_a_limit(self) -> Analysis:
+    def _complete(self) -> Analysis:
+        if (self.metric is None) == (self.query is None):
+            raise ValueError("name either a metric that is shipped, or a query of your own")
         if self.min is None and self.max is None:
             raise ValueError("the query has no limit; add min or max")
         return self
+
+
+class Winner(Model):
+    """How the winner of an A/B test is chosen."""
+
+    query: Text = Field(description="PromQL with one number as its answer; $predictor is each of the two in turn.")
+    best: Literal["min", "max"] = Field(description="Whether smaller or larger is better.")
+    by: int | float = Field(default=0, ge=0, description="Lead that the candidate needs.")
+    min_samples: int = Field(default=1, ge=1, description="Requests that each of the two must have had.")
+
+
+class Pause(Model):
+    """A person's yes in the middle of a rollout."""
+
+    after: Annotated[int, Field(ge=1, le=99)] = Field(description="Percent of traffic after whose analysis it waits.")
+    users: Items[Text] = Field(min_length=1, description="Who may decide: Airflow user ids or names.")
+    timeout: Duration = Field(default="1d", validate_default=True, description="Without an answer by then: rejected.")
 
 
 class Rollout(Model):
@@ -102,8 +176,23 @@ class Rollout(Model):
     steps: Items[Annotated[int, Field(ge=1, le=100)]] = Field(
         default=(), description="Percent of traffic, ascending to 100 (canary)."
     )
-    interval: Duration = Field(default="10m", validate_default=True, description="Time between steps.")
+    weight: Annotated[int, Field(ge=1, le=100)] | None = Field(
+        default=None, description="Percent of requests for the candidate (ab, 50) or copied to it (shadow, 100)."
+    )
+    interval: Duration = Field(
+        default="10m", validate_default=True, description="Time that each step, the test or the shadow lasts."
+    )
     analysis: Items[Analysis] = Field(default=(), description="What must hold between the steps.")
+    check_every: Duration = Field(default="1m", validate_default=True, description="Time between two looks.")
+    failures: int = Field(default=0, ge=0, description="Failed looks in a row that are borne.")
+    no_traffic: Literal["wait", "fail", "pass"] = Field(
+        default="fail", description="What too few requests at the end of a step mean; wait: up to ten intervals."
+    )
+    pause: Pause | None = Field(default=None, description="A person's yes after a step (canary).")
+    winner: Winner | None = Field(default=None, description="How an A/B test ends; it stays if left out.")
+    when_busy: Literal["wait", "refuse"] = Field(
+        default="wait", description="What to do while another rollout of the same name goes on."
+    )
 
     @model_validator(mode="after")
     def _steps_fit(self) -> Rollout:
@@ -116,6 +205,18 @@ class Rollout(Model):
             raise ValueError(f"steps: belong to strategy canary, not {self.strategy}; drop them or change strategy")
         if self.strategy == "all-at-once" and self.analysis:
             raise ValueError("analysis: happens between steps and all-at-once has none; use strategy: canary")
+        return self
+
+    @model_validator(mode="after")
+    def _fits_strategy(self) -> Rollout:
+        if self.weight is not None and self.strategy not in ("ab", "shadow"):
+            raise ValueError(f"weight: belongs to strategy ab or shadow, not {self.strategy}; drop it")
+        if self.winner is not None and self.strategy != "ab":
+            raise ValueError(f"winner: belongs to strategy ab, not {self.strategy}; drop it or change strategy")
+        if self.pause is not None and self.pause.after not in self.steps:
+            raise ValueError(
+                f"pause.after: {self.pause.after} is none of the steps {list(self.steps)}; name one of them"
+            )
         return self
 
 
