@@ -126,7 +126,9 @@ def test_only_what_the_image_needs_reaches_the_builder(name: str) -> None:
     assert {f"!{source}" for source in copied} == set(rest)
 
 
-@pytest.mark.parametrize("script", ["build", "lock", "airflow/entrypoint", "model-server/serve", "seldon-server/serve", "trainer/pyenv"])
+@pytest.mark.parametrize(
+    "script", ["build", "lock", "airflow/entrypoint", "model-server/serve", "seldon-server/serve", "trainer/pyenv"]
+)
 def test_scripts_can_be_run(script: str) -> None:
     path = DOCKER / script
     assert os.access(path, os.X_OK)
