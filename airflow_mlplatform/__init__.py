@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from airflow_mlplatform.factory.loader import load_dags as load_dags
     from airflow_mlplatform.hooks.kafka_connect import KafkaConnectHook as KafkaConnectHook
     from airflow_mlplatform.hooks.mlflow import MlflowHook as MlflowHook
+    from airflow_mlplatform.hooks.prometheus import PrometheusHook as PrometheusHook
     from airflow_mlplatform.macros import MACROS as MACROS
     from airflow_mlplatform.operators.etl import EtlOperator as EtlOperator
     from airflow_mlplatform.operators.kafka_connector import KafkaConnectorOperator as KafkaConnectorOperator
@@ -33,6 +34,11 @@ if TYPE_CHECKING:
     from airflow_mlplatform.operators.mlflow_select import MlflowSelectOperator as MlflowSelectOperator
     from airflow_mlplatform.operators.preflight import PreflightOperator as PreflightOperator
     from airflow_mlplatform.operators.promote_model import PromoteModelOperator as PromoteModelOperator
+    from airflow_mlplatform.operators.seldon_actions import SeldonRollbackOperator as SeldonRollbackOperator
+    from airflow_mlplatform.operators.seldon_actions import SeldonScaleOperator as SeldonScaleOperator
+    from airflow_mlplatform.operators.seldon_actions import SeldonTeardownOperator as SeldonTeardownOperator
+    from airflow_mlplatform.operators.seldon_deploy import SeldonDeployOperator as SeldonDeployOperator
+    from airflow_mlplatform.operators.seldon_preflight import SeldonPreflightOperator as SeldonPreflightOperator
     from airflow_mlplatform.operators.stream_app import StreamAppOperator as StreamAppOperator
     from airflow_mlplatform.sensors.kafka_connector import KafkaConnectorSensor as KafkaConnectorSensor
     from airflow_mlplatform.sensors.model_promotion import ModelPromotionSensor as ModelPromotionSensor
@@ -57,7 +63,13 @@ PUBLIC = {
     "MlplatformError": "exceptions",
     "ModelPromotionSensor": "sensors.model_promotion",
     "PreflightOperator": "operators.preflight",
+    "PrometheusHook": "hooks.prometheus",
     "PromoteModelOperator": "operators.promote_model",
+    "SeldonDeployOperator": "operators.seldon_deploy",
+    "SeldonPreflightOperator": "operators.seldon_preflight",
+    "SeldonRollbackOperator": "operators.seldon_actions",
+    "SeldonScaleOperator": "operators.seldon_actions",
+    "SeldonTeardownOperator": "operators.seldon_actions",
     "SpecBundle": "bundle",
     "SpecError": "exceptions",
     "StreamAppOperator": "operators.stream_app",

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from airflow.sdk import BaseOperator
     from airflow.sdk.types import TaskInstanceKey
 
-__all__ = ["EndpointLink", "KafkaConnectorLink", "MlflowRunLink", "ModelVersionLink"]
+__all__ = ["EndpointLink", "GrafanaLink", "KafkaConnectorLink", "MlflowRunLink", "ModelVersionLink"]
 
 
 class UrlFromXCom(BaseOperatorLink):
@@ -49,6 +49,13 @@ class EndpointLink(UrlFromXCom):
 
     name = "Endpoint"
     key = "endpoint_url"
+
+
+class GrafanaLink(UrlFromXCom):
+    """The dashboard of what is served."""
+
+    name = "Grafana"
+    key = "grafana_url"
 
 
 class KafkaConnectorLink(UrlFromXCom):

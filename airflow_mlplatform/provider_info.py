@@ -43,6 +43,19 @@ OPTIONS = {
         "aws_default",
     ),
     "mlflow_conn_id": _option("Airflow connection (type mlflow) of the tracking server.", "mlflow_default"),
+    "prometheus_conn_id": _option(
+        "Airflow connection (type prometheus) that rollouts are judged by.", "prometheus_default"
+    ),
+    "serving_url": _option(
+        "Address of the ingress behind which Seldon's models answer; that within the cluster if empty.",
+        "",
+        "https://models.example.org",
+    ),
+    "grafana_url": _option(
+        "Dashboard of a served model; {namespace}, {name}, {model} and {version} stand for what is served.",
+        "",
+        "https://grafana.example.org/d/models?var-deployment={name}",
+    ),
     "serving_address": _option("host:port on which the local runtime serves models.", "127.0.0.1:8090"),
     "registry_poll_interval": _option("Seconds between two looks at the model registry.", "5", kind="float"),
     "kubernetes_conn_id": _option(
@@ -95,6 +108,22 @@ KAFKA_CONNECT_FIELDS = {
     "ui_url": _field("UI", "Where people look at a connector; {name} stands for its name."),
 }
 
+PROMETHEUS_FORM = {
+    "hidden-fields": [],
+    "relabeling": {"schema": "Scheme (http or https)", "host": "Address of Prometheus"},
+    "placeholders": {"host": "prometheus.example.org or http://prometheus:9090", "port": "9090", "schema": "http"},
+}
+PROMETHEUS_FIELDS = {
+    "token": _field("Bearer token", "Sent instead of login and password.", secret=True),
+    "path": _field("Path prefix", "Where Prometheus lies behind an ingress, like /prometheus."),
+    "verify": _field("CA bundle", "Path of a CA bundle (PEM), or false to trust any certificate."),
+    "headers": {
+        "label": "Headers",
+        "description": 'Further headers of each request: {"X-Scope-OrgID": "team"}.',
+        "schema": {"type": ["object", "null"]},
+    },
+}
+
 
 def get_provider_info() -> dict[str, Any]:
     """Return the provider's description, as the entry point ``apache_airflow_provider`` promises."""
@@ -116,11 +145,19 @@ def get_provider_info() -> dict[str, Any]:
                 "ui-field-behaviour": KAFKA_CONNECT_FORM,
                 "conn-fields": KAFKA_CONNECT_FIELDS,
             },
+            {
+                "connection-type": "prometheus",
+                "hook-class-name": "airflow_mlplatform.hooks.prometheus.PrometheusHook",
+                "hook-name": "Prometheus",
+                "ui-field-behaviour": PROMETHEUS_FORM,
+                "conn-fields": PROMETHEUS_FIELDS,
+            },
         ],
         "extra-links": [
             "airflow_mlplatform.links.MlflowRunLink",
             "airflow_mlplatform.links.ModelVersionLink",
             "airflow_mlplatform.links.EndpointLink",
+            "airflow_mlplatform.links.GrafanaLink",
             "airflow_mlplatform.links.KafkaConnectorLink",
         ],
         "config": {"mlplatform": {"description": "airflow-mlplatform: specs, runtime, data pond.", "options": OPTIONS}},

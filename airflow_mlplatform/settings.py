@@ -53,6 +53,9 @@ class Settings:
     :param state_dir: folder for processes and model servers of the local runtime.
     :param s3_conn_id: Airflow connection (type aws) for ``s3://`` where a spec names none; empty: the environment's.
     :param mlflow_conn_id: Airflow connection (type mlflow) of the tracking server and registry.
+    :param prometheus_conn_id: Airflow connection (type prometheus) of what rollouts are judged by.
+    :param serving_url: address of the ingress behind which Seldon's models answer; empty: within the cluster.
+    :param grafana_url: dashboard of a served model, with ``{namespace}``, ``{name}``, ``{model}``, ``{version}``.
     :param serving_address: ``host:port`` on which the local runtime serves models.
     :param registry_poll_interval: seconds between two looks at the model registry.
     :param pods: how the pods that this package starts are made.
@@ -64,6 +67,9 @@ class Settings:
     state_dir: Path
     s3_conn_id: str
     mlflow_conn_id: str
+    prometheus_conn_id: str
+    serving_url: str
+    grafana_url: str
     serving_address: str
     registry_poll_interval: float
     pods: PodSettings
@@ -111,6 +117,9 @@ def settings() -> Settings:
         state_dir=home,
         s3_conn_id=conf.get(SECTION, "s3_conn_id", fallback=""),
         mlflow_conn_id=conf.get(SECTION, "mlflow_conn_id", fallback="mlflow_default"),
+        prometheus_conn_id=conf.get(SECTION, "prometheus_conn_id", fallback="prometheus_default"),
+        serving_url=conf.get(SECTION, "serving_url", fallback="").rstrip("/"),
+        grafana_url=conf.get(SECTION, "grafana_url", fallback=""),
         serving_address=conf.get(SECTION, "serving_address", fallback="127.0.0.1:8090"),
         registry_poll_interval=conf.getfloat(SECTION, "registry_poll_interval", fallback=5.0),
         pods=_pods(),

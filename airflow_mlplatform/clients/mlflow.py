@@ -8,8 +8,16 @@ from __future__ import annotations
 import httpx
 
 from airflow_mlplatform.clients import mlflow_operations as operations
+from airflow_mlplatform.clients import mlflow_registry as registry
 from airflow_mlplatform.clients.http import AsyncClient, BlockingClient, Endpoint, awaitable, blocking
-from airflow_mlplatform.clients.mlflow_entities import Experiment, LoggedModel, ModelVersion, Run, RunStatus
+from airflow_mlplatform.clients.mlflow_entities import (
+    Experiment,
+    LoggedModel,
+    ModelVersion,
+    RegisteredModel,
+    Run,
+    RunStatus,
+)
 
 __all__ = [
     "AsyncMlflowClient",
@@ -18,6 +26,7 @@ __all__ = [
     "LoggedModel",
     "MlflowClient",
     "ModelVersion",
+    "RegisteredModel",
     "Run",
     "RunStatus",
 ]
@@ -52,15 +61,20 @@ class MlflowClient(BlockingClient):
     list_logged_model_files = blocking(operations.list_logged_model_files)
     get_model_of_run = blocking(operations.get_model_of_run)
     get_model_input_example = blocking(operations.get_model_input_example)
-    get_or_create_registered_model = blocking(operations.get_or_create_registered_model)
-    create_model_version = blocking(operations.create_model_version)
-    get_model_version = blocking(operations.get_model_version)
-    get_version_by_alias = blocking(operations.get_version_by_alias)
-    set_alias = blocking(operations.set_alias)
-    delete_alias = blocking(operations.delete_alias)
-    search_model_versions = blocking(operations.search_model_versions)
-    set_model_version_tag = blocking(operations.set_model_version_tag)
-    delete_model_version_tags = blocking(operations.delete_model_version_tags)
+    list_registered_models = blocking(registry.list_registered_models)
+    get_registered_model = blocking(registry.get_registered_model)
+    get_or_create_registered_model = blocking(registry.get_or_create_registered_model)
+    create_model_version = blocking(registry.create_model_version)
+    get_model_version = blocking(registry.get_model_version)
+    get_model_version_folder = blocking(registry.get_model_version_folder)
+    get_version_by_alias = blocking(registry.get_version_by_alias)
+    set_registered_model_tag = blocking(registry.set_registered_model_tag)
+    set_alias = blocking(registry.set_alias)
+    delete_alias = blocking(registry.delete_alias)
+    search_model_versions = blocking(registry.search_model_versions)
+    set_model_version_tag = blocking(registry.set_model_version_tag)
+    delete_model_version_tags = blocking(registry.delete_model_version_tags)
+    move_to_stage = blocking(registry.move_to_stage)
 
 
 class AsyncMlflowClient(AsyncClient):
@@ -88,12 +102,17 @@ class AsyncMlflowClient(AsyncClient):
     list_logged_model_files = awaitable(operations.list_logged_model_files)
     get_model_of_run = awaitable(operations.get_model_of_run)
     get_model_input_example = awaitable(operations.get_model_input_example)
-    get_or_create_registered_model = awaitable(operations.get_or_create_registered_model)
-    create_model_version = awaitable(operations.create_model_version)
-    get_model_version = awaitable(operations.get_model_version)
-    get_version_by_alias = awaitable(operations.get_version_by_alias)
-    set_alias = awaitable(operations.set_alias)
-    delete_alias = awaitable(operations.delete_alias)
-    search_model_versions = awaitable(operations.search_model_versions)
-    set_model_version_tag = awaitable(operations.set_model_version_tag)
-    delete_model_version_tags = awaitable(operations.delete_model_version_tags)
+    list_registered_models = awaitable(registry.list_registered_models)
+    get_registered_model = awaitable(registry.get_registered_model)
+    get_or_create_registered_model = awaitable(registry.get_or_create_registered_model)
+    create_model_version = awaitable(registry.create_model_version)
+    get_model_version = awaitable(registry.get_model_version)
+    get_model_version_folder = awaitable(registry.get_model_version_folder)
+    get_version_by_alias = awaitable(registry.get_version_by_alias)
+    set_registered_model_tag = awaitable(registry.set_registered_model_tag)
+    set_alias = awaitable(registry.set_alias)
+    delete_alias = awaitable(registry.delete_alias)
+    search_model_versions = awaitable(registry.search_model_versions)
+    set_model_version_tag = awaitable(registry.set_model_version_tag)
+    delete_model_version_tags = awaitable(registry.delete_model_version_tags)
+    move_to_stage = awaitable(registry.move_to_stage)

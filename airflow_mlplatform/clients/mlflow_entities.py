@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-__all__ = ["Experiment", "LoggedModel", "ModelVersion", "Run", "RunStatus"]
+__all__ = ["Experiment", "LoggedModel", "ModelVersion", "RegisteredModel", "Run", "RunStatus"]
 
 RunStatus = Literal["RUNNING", "SCHEDULED", "FINISHED", "FAILED", "KILLED"]
 
@@ -129,6 +129,7 @@ class ModelVersion:
     :param model_id: the logged model it was made from, ``m-…``; empty for versions of older servers.
     :param creation_time: UTC.
     :param status: ``READY``, ``PENDING_REGISTRATION`` or ``FAILED_REGISTRATION``.
+    :param stage: ``Staging``, ``Production``, ``Archived`` or ``None``; what MLflow had before there were aliases.
     """
 
     name: str
@@ -141,6 +142,7 @@ class ModelVersion:
     status_message: str = ""
     aliases: tuple[str, ...] = ()
     tags: Mapping[str, str] = field(default_factory=dict)
+    stage: str = ""
 
     @property
     def uri(self) -> str:
@@ -162,7 +164,28 @@ class ModelVersion:
             status_message=data.get("status_message", ""),
             aliases=tuple(data.get("aliases") or ()),
             tags=_pairs(data.get("tags")),
+            stage=data.get("current_stage", ""),
         )
+
+
+@dataclass(frozen=True)
+class RegisteredModel:
+    """A registered model.
+
+    :param aliases: number of the version that bears each.
+    :param created: when it was made, in milliseconds since 1970; tells apart two of one name, one deleted.
+    """
+
+    name: str
+    aliases: Mapping[str, int] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+    created: int = 0
+
+    @classmethod
+    def parse(cls, data: Mapping[str, Any]) -> Self:
+        """Read it from MLflow's JSON."""
+        aliases = {item["alias"]: int(item["version"]) for item in data.get("aliases") or ()}
+        return cls(data["name"], aliases, _pairs(data.get("tags")), int(data.get("creation_timestamp") or 0))
 
 
 def _model_id_of(source: str) -> str:

@@ -1,4 +1,6 @@
-"""MLflow's REST API, each call once: what to ask, how to read the answer. The clients in ``mlflow.py`` drive these."""
+"""MLflow's tracking API, each call once: what to ask, how to read the answer. The clients in ``mlflow.py`` drive these.
+
+The registry's calls are in ``mlflow_registry.py``."""
 
 from __future__ import annotations
 
@@ -9,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from airflow_mlplatform.clients.http import Operation, Request, unavailable
-from airflow_mlplatform.clients.mlflow_entities import Experiment, LoggedModel, ModelVersion, Run, RunStatus
+from airflow_mlplatform.clients.mlflow_entities import Experiment, LoggedModel, Run, RunStatus
 from airflow_mlplatform.exceptions import ConfigurationError, NotFound, ServiceRefused, ServiceUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     import httpx
 
@@ -212,6 +214,11 @@ def log_batch(
     )  # fmt: skip
 
 
+def set_run_tags(run_id: str, tags: Mapping[str, str]) -> Operation[None]:
+    """Set tags of a run."""
+    yield from log_batch(run_id, tags=tags)
+
+
 def get_logged_model(model_id: str) -> Operation[LoggedModel]:
     """Return a logged model (``m-…``).
 
@@ -271,90 +278,3 @@ def get_model_input_example(model_id: str) -> Operation[Any]:
     except NotFound:
         return None
     return json.loads(content)
-
-
-def get_or_create_registered_model(name: str) -> Operation[None]:
-    """See that a registered model of this name exists; many may ask at once."""
-    try:
-        yield from _get("/registered-models/get", name=name)
-    except NotFound:
-        try:
-            yield from _send("POST", "/registered-models/create", name=name)
-        except AlreadyExists:
-            return
-
-
-def create_model_version(
-    name: str, source: str, run_id: str, tags: Mapping[str, str] | None = None, model_id: str | None = None
-) -> Operation[ModelVersion]:
-    """Make a new version of a registered model.
-
-    :param source: where the model lies: ``models:/m-…`` of a logged model.
-    :param model_id: id of the logged model; told from ``source`` if left out.
-    """
-    if model_id is None and source.startswith("models:/m-"):
-        model_id = source.removeprefix("models:/")
-    body: dict[str, Any] = {"name": name, "source": source, "run_id": run_id, "tags": _tags(tags)}
-    answer = yield from _send("POST", "/model-versions/create", **body, **({"model_id": model_id} if model_id else {}))
-    return ModelVersion.parse(answer["model_version"])
-
-
-def get_model_version(name: str, version: int) -> Operation[ModelVersion]:
-    """Return a version with its aliases.
-
-    :raises NotFound: if there is none.
-    """
-    answer = yield from _get("/model-versions/get", name=name, version=str(version))
-    return ModelVersion.parse(answer["model_version"])
-
-
-def get_version_by_alias(name: str, alias: str) -> Operation[ModelVersion | None]:
-    """Return the version that bears an alias; ``None`` if the model or the alias does not exist."""
-    # MLflow's own call answers a missing alias like a malformed request, which only its English tells apart.
-    try:
-        answer = yield from _get("/registered-models/get", name=name)
-        for item in answer["registered_model"].get("aliases", ()):
-            if item["alias"] == alias:
-                return (yield from get_model_version(name, int(item["version"])))
-    except NotFound:
-        return None
-    return None
-
-
-def set_alias(name: str, alias: str, version: int) -> Operation[None]:
-    """Give an alias to a version; it leaves the version that had it."""
-    yield from _send("POST", "/registered-models/alias", name=name, alias=alias, version=str(version))
-
-
-def delete_alias(name: str, alias: str) -> Operation[None]:
-    """Take an alias away; nothing happens if there is none."""
-    yield from _send("DELETE", "/registered-models/alias", name=name, alias=alias)
-
-
-def search_model_versions(name: str, run_id: str | None = None) -> Operation[tuple[ModelVersion, ...]]:
-    """Return all versions of a model (of one run), newest first; aliases are not filled in."""
-    condition = f"name = {quoted(name)}" + (f" and run_id = {quoted(run_id)}" if run_id else "")
-    found: list[ModelVersion] = []
-    params = {"filter": condition, "max_results": str(PAGE)}
-    while True:
-        answer = yield from _get("/model-versions/search", **params)
-        found += [ModelVersion.parse(item) for item in answer.get("model_versions", ())]
-        if not answer.get("next_page_token"):
-            return tuple(sorted(found, key=lambda item: item.version, reverse=True))
-        params["page_token"] = answer["next_page_token"]
-
-
-def set_model_version_tag(name: str, version: int, key: str, value: str) -> Operation[None]:
-    """Set a tag of a version."""
-    yield from _send("POST", "/model-versions/set-tag", name=name, version=str(version), key=key, value=value)
-
-
-def set_run_tags(run_id: str, tags: Mapping[str, str]) -> Operation[None]:
-    """Set tags of a run."""
-    yield from log_batch(run_id, tags=tags)
-
-
-def delete_model_version_tags(name: str, version: int, keys: Iterable[str]) -> Operation[None]:
-    """Remove tags of a version."""
-    for key in keys:
-        yield from _send("DELETE", "/model-versions/delete-tag", name=name, version=str(version), key=key)

@@ -7,11 +7,13 @@ from pathlib import Path
 from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk import DAG, BaseOperator, chain
 
-from airflow_mlplatform.exceptions import UnsupportedHere
 from airflow_mlplatform.factory.dag import new_dag
+from airflow_mlplatform.factory.seldon import Rolled, add_actions, check_params, rolled_out
 from airflow_mlplatform.operators.local_deploy import LocalDeployOperator
 from airflow_mlplatform.operators.preflight import PreflightOperator
 from airflow_mlplatform.operators.promote_model import PromoteModelOperator
+from airflow_mlplatform.operators.seldon_preflight import SeldonPreflightOperator
+from airflow_mlplatform.operators.turn import TurnOperator
 from airflow_mlplatform.sensors.model_promotion import ModelPromotionSensor
 from airflow_mlplatform.settings import settings
 from airflow_mlplatform.specs.deployment import Approval, Deployment
@@ -22,24 +24,54 @@ __all__ = ["build_deployment"]
 def build_deployment(spec: Deployment, path: Path, shown: str) -> DAG:
     """Build the DAG of a deployment spec; two rollouts of one name never run at the same time.
 
-    :raises UnsupportedHere: on Kubernetes, where serving by Seldon is not part of this release.
+    :raises ConfigurationError: if it cannot be on this runtime.
     """
-    if settings().runtime == "kubernetes":
-        raise UnsupportedHere(
-            "deployment specs run on the local runtime only in this release; set [mlplatform] runtime = local"
-        )
+    return (_on_seldon if settings().runtime == "kubernetes" else _locally)(spec, path, shown)
+
+
+def _locally(spec: Deployment, path: Path, shown: str) -> DAG:
     with new_dag(spec, path, shown, max_active_runs=1) as dag:
-        gate = ModelPromotionSensor(task_id="gate", model=spec.model, gate=spec.gate, on_refusal="skip")
+        gate = _gate(spec)
         verdict = gate.output
-        tasks: list[BaseOperator] = [gate]
-        if spec.gate.approval:
-            tasks.append(_approval(spec, spec.gate.approval))
+        tasks: list[BaseOperator] = [gate, *_approvals(spec)]
         if spec.preflight:
             tasks.append(PreflightOperator(task_id="preflight", model=verdict))
-        tasks.append(LocalDeployOperator(task_id="deploy", serving=spec.serving, rollout=spec.rollout, model=verdict))
-        tasks.append(PromoteModelOperator(task_id="promote", verdict=verdict))
+        rolled = rolled_out(spec, verdict, LocalDeployOperator)
+        tasks.extend(rolled.tasks)
+        if rolled.ends:
+            tasks.append(PromoteModelOperator(task_id="promote", verdict=verdict))
         chain(*tasks)
     return dag
+
+
+def _on_seldon(spec: Deployment, path: Path, shown: str) -> DAG:
+    """Build a DAG whose param ``action`` says what a run is for.
+
+    Deployments take turns, so that each is judged against the champion that the one before has left; the ways back wait
+    for nobody. What a run is not for is skipped in the triggerer, which costs no worker.
+    """
+    check_params(spec)
+    with new_dag(spec, path, shown) as dag:
+        turn = TurnOperator(task_id="turn", only_if="{{ params.action == 'deploy' }}")
+        gate = _gate(spec)
+        tasks: list[BaseOperator] = [turn, gate, *_approvals(spec)]
+        if spec.preflight:
+            tasks.append(SeldonPreflightOperator(task_id="preflight", model=gate.output, serving=spec.serving))
+        rolled: Rolled = rolled_out(spec, gate.output)
+        tasks.extend(rolled.tasks)
+        if rolled.ends:
+            tasks.append(PromoteModelOperator(task_id="promote", verdict=gate.output))
+        chain(*tasks)
+        add_actions(spec, dag)
+    return dag
+
+
+def _gate(spec: Deployment) -> ModelPromotionSensor:
+    return ModelPromotionSensor(task_id="gate", model=spec.model, gate=spec.gate, on_refusal="skip")
+
+
+def _approvals(spec: Deployment) -> list[BaseOperator]:
+    return [_approval(spec, spec.gate.approval)] if spec.gate.approval else []
 
 
 def _approval(spec: Deployment, approval: Approval) -> ApprovalOperator:
@@ -49,5 +81,5 @@ def _approval(spec: Deployment, approval: Approval) -> ApprovalOperator:
         body="{{ ti.xcom_pull('gate')['summary'] }}",
         assigned_users=[{"id": user, "name": user} for user in approval.users],
         response_timeout=approval.timeout,
-        defaults=["Reject"],
+        defaults=["Approve" if approval.default == "approve" else "Reject"],
     )

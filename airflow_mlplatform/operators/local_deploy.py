@@ -1,15 +1,17 @@
-"""Deployment on this machine: a model version takes over an endpoint."""
+"""Deployment on this machine: a model version takes over an endpoint, all at once or by steps."""
 
 from __future__ import annotations
 
+import asyncio
 import time
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from airflow.sdk import BaseOperator
+from airflow.sdk.exceptions import AirflowSkipException
 from pydantic import ValidationError
 
-from airflow_mlplatform.exceptions import ConfigurationError, ServiceUnavailable, ServingFailed, UnsupportedHere
+from airflow_mlplatform.exceptions import ConfigurationError, ServiceUnavailable, ServingFailed
 from airflow_mlplatform.failing_fast import failing_fast
 from airflow_mlplatform.hooks.mlflow import MlflowHook
 from airflow_mlplatform.links import EndpointLink, ModelVersionLink
@@ -17,9 +19,11 @@ from airflow_mlplatform.operators.served_model import find_version, served
 from airflow_mlplatform.runtime.model_server import ModelUnfit
 from airflow_mlplatform.runtime.model_store import ModelStore
 from airflow_mlplatform.runtime.serving import LocalServing, Outcome
+from airflow_mlplatform.runtime.serving_files import Servers
 from airflow_mlplatform.settings import settings
 from airflow_mlplatform.specs.base import Model
 from airflow_mlplatform.specs.deployment import Rollout, Serving
+from airflow_mlplatform.training.provenance import Provenance
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -27,6 +31,8 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_mlplatform.runtime.serving_files import EnvManager
+    from airflow_mlplatform.serving.plan import Answer
+    from airflow_mlplatform.serving.state import Outcome as RolloutOutcome
 
 __all__ = ["LocalDeployOperator"]
 
@@ -36,27 +42,34 @@ M = TypeVar("M", bound=Model)
 
 
 class LocalDeployOperator(BaseOperator):
-    """Serve a model version under the endpoint's stable address; all traffic moves to it once it answers.
+    """Serve a model version under the endpoint's stable address: all at once, or by steps as ``rollout`` says.
 
-    A version that does not come up changes nothing: what served before still does, and the task fails with the server's
-    own words. A retry, also after ``kill -9``, goes on with what the first try began. Of ``serving`` only name and
-    replicas matter here; namespace, protocol, resources and storage_secret belong to Kubernetes, and requests are
-    MLflow's scoring protocol (``POST <endpoint>/invocations``).
+    A version that does not come up, or that the analysis does not hold for, changes nothing in the end: what served
+    before serves, and the task fails with the reason. A retry, also after ``kill -9``, goes on with what the first try
+    began. Of ``serving`` only name and replicas matter here (and namespace, in queries); protocol, resources and
+    storage_secret belong to Kubernetes, and requests are MLflow's scoring protocol (``POST <endpoint>/invocations``).
 
     :param serving: the endpoint, as in a spec.
     :param model: the verdict of the promotion gate, or a dict with ``name`` and ``version`` or ``alias``; templated.
-    :param rollout: how traffic moves; only ``all-at-once`` is possible here.
+    :param rollout: how traffic moves, as in a spec; all at once if left out. The front divides the requests, and the
+        shipped metrics are judged by what it counts; only queries of your own need Prometheus.
+    :param resumes: the task of the same DAG that began the rollout and ended at its pause; ``answer`` says how it
+        goes on.
+    :param answer: output of the approval that followed the pause; templated.
     :param mlflow_conn_id: connection of MLflow; that of the ``[mlplatform]`` section if left out.
+    :param prometheus_conn_id: connection of Prometheus; likewise.
     :param env_manager: where the model's packages come from: ``local`` (this Python), ``uv``, ``virtualenv`` or
         ``conda``.
     :param ready_timeout: how long a server may take to come up (default 5 minutes).
-    :param deferrable: whether to wait in the triggerer. Not by default: a server is up within seconds, and up to 3.3.2
-        Airflow retries a task that comes back from the triggerer before its executor has heard of the deferral.
-    :raises UnsupportedHere: for another strategy.
-    :returns: ``{"endpoint_url", "model", "version", "former_version"}``.
+    :param deferrable: whether to wait in the triggerer; if left out, only where the rollout has steps. A server is up
+        within seconds, and up to 3.3.2 Airflow retries a task that comes back from the triggerer before its executor
+        has heard of the deferral.
+    :returns: ``{"endpoint_url", "model", "version", "former_version"}``; with steps also ``strategy``, ``steps`` and
+        ``result``: ``done``, ``unchanged``, ``paused`` or ``staying`` (an A/B test without a winner). A candidate that
+        loses its A/B test skips the task, and so what follows.
     """
 
-    template_fields: Sequence[str] = ("model", "mlflow_conn_id")
+    template_fields: Sequence[str] = ("model", "answer", "mlflow_conn_id")
     operator_extra_links = (EndpointLink(), ModelVersionLink())
     ui_color = "#d4ecd9"
 
@@ -66,25 +79,30 @@ class LocalDeployOperator(BaseOperator):
         serving: Serving | Mapping[str, Any],
         model: Mapping[str, Any] | Any,
         rollout: Rollout | Mapping[str, Any] | None = None,
+        resumes: str = "",
+        answer: Any = None,
         mlflow_conn_id: str | None = None,
+        prometheus_conn_id: str = "",
         env_manager: EnvManager = "local",
         ready_timeout: timedelta = timedelta(minutes=5),
-        deferrable: bool = False,
+        deferrable: bool | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.serving = _parsed(Serving, serving)
         self.rollout = _parsed(Rollout, rollout or {})
         self.model = model
+        self.resumes = resumes
+        self.answer = answer
         self.mlflow_conn_id = mlflow_conn_id
+        self.prometheus_conn_id = prometheus_conn_id
         self.env_manager: EnvManager = env_manager
         self.ready_timeout = ready_timeout
-        self.deferrable = deferrable
-        if self.rollout.strategy != "all-at-once":
-            raise UnsupportedHere(
-                f"rollout.strategy: {self.rollout.strategy} needs Kubernetes with Seldon and this runtime is local; "
-                "use strategy: all-at-once, or set [mlplatform] runtime = kubernetes"
-            )
+        self.deferrable = self._by_steps if deferrable is None else deferrable
+
+    @property
+    def _by_steps(self) -> bool:
+        return self.rollout.strategy != "all-at-once"
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Wish, record where, wait."""
@@ -93,25 +111,34 @@ class LocalDeployOperator(BaseOperator):
             version = find_version(self.model, hook)
             folder = ModelStore(settings().state_dir).fetch(served(version), hook.environment())
             local.ensure_front()
-            generation = local.apply(
-                self.serving.name,
-                served(version),
-                folder,
+            context["ti"].xcom_push(key=EndpointLink.key, value=local.url(self.serving.name))
+            context["ti"].xcom_push(key=ModelVersionLink.key, value=hook.version_url(version))
+            servers = Servers(
+                model=served(version),
+                folder=folder.resolve(),
                 replicas=self.serving.replicas,
                 env_manager=self.env_manager,
-                ready_timeout=self.ready_timeout,
+                ready_timeout=self.ready_timeout.total_seconds(),
             )
-        context["ti"].xcom_push(key=EndpointLink.key, value=local.url(self.serving.name))
-        context["ti"].xcom_push(key=ModelVersionLink.key, value=hook.version_url(version))
-        if self.deferrable and local.outcome(self.serving.name, generation) is None:
-            self._defer(generation)
-        with failing_fast():
-            return self._interpret(local.wait(self.serving.name, generation, self.ready_timeout + MARGIN))
+            return self._roll_out(context, servers) if self._by_steps else self._replace(local, servers)
 
     def _local(self) -> LocalServing:
         return LocalServing(settings().state_dir, settings().serving_address)
 
-    def _defer(self, generation: int) -> None:
+    def _replace(self, local: LocalServing, servers: Servers) -> dict[str, Any]:
+        generation = local.apply(
+            self.serving.name,
+            servers.model,
+            servers.folder,
+            replicas=servers.replicas,
+            env_manager=servers.env_manager,
+            ready_timeout=self.ready_timeout,
+        )
+        if self.deferrable and local.outcome(self.serving.name, generation) is None:
+            self._defer(generation)
+        return self._interpret(local.wait(self.serving.name, generation, self.ready_timeout + MARGIN))
+
+    def _defer(self, generation: int) -> NoReturn:
         # Airflow's base of triggers takes longer to import than everything else here, and parsing does not need it.
         from airflow_mlplatform.triggers.local_serving import LocalServingTrigger
 
@@ -126,11 +153,58 @@ class LocalDeployOperator(BaseOperator):
         self.defer(trigger=trigger, method_name=self.resume.__name__)
 
     def resume(self, context: Context, event: Any) -> dict[str, Any]:  # noqa: ARG002 - Airflow passes the context
-        """Go on after the wait."""
+        """Go on after the wait for a replacement."""
         from airflow_mlplatform.triggers.local_serving import read_event
 
         with failing_fast():
             return self._interpret(read_event(event))
+
+    def _roll_out(self, context: Context, servers: Servers) -> dict[str, Any]:
+        from airflow_mlplatform.triggers.local_rollout import LocalRollout, LocalRolloutTrigger, roll_out
+        from airflow_mlplatform.triggers.seldon_task import who_is
+
+        work = LocalRollout(
+            state_dir=settings().state_dir,
+            address=settings().serving_address,
+            serving=self.serving,
+            rollout=self.rollout,
+            servers=servers,
+            who=who_is(Provenance.of(context, assets=()), self.resumes),
+            answer=_answer(self.answer),
+            prometheus_conn_id=self.prometheus_conn_id,
+        )
+        if self.deferrable:
+            trigger = LocalRolloutTrigger(work.model_dump(mode="json", exclude_unset=True))
+            self.defer(trigger=trigger, method_name=self.end_rollout.__name__)
+        return self._ended(asyncio.run(roll_out(work, self.log)))
+
+    def end_rollout(self, context: Context, event: Any) -> dict[str, Any]:  # noqa: ARG002 - Airflow passes the context
+        """Go on after a rollout by steps."""
+        from airflow_mlplatform.triggers.local_rollout import read_end
+
+        with failing_fast():
+            return self._ended(read_end(event).result())
+
+    def _ended(self, outcome: RolloutOutcome) -> dict[str, Any]:
+        self._tidy(self._local())
+        if outcome.result in ("aborted", "stopped"):
+            kind = ModelUnfit if outcome.lasting else ServingFailed
+            raise kind(
+                f"endpoint {self.serving.name!r}: the rollout of {outcome.model} {outcome.version} was "
+                f"{outcome.result}: {outcome.why}"
+            )
+        if outcome.result == "kept":
+            raise AirflowSkipException(f"{outcome.model} {outcome.version}: {outcome.why}")
+        self.log.info("%s %s: %s", outcome.model, outcome.version, outcome.result)
+        return {
+            "endpoint_url": self._local().url(self.serving.name),
+            "model": outcome.model,
+            "version": outcome.version,
+            "former_version": outcome.former_version or None,
+            "strategy": outcome.strategy,
+            "steps": list(outcome.steps),
+            "result": outcome.result,
+        }
 
     def _interpret(self, outcome: Outcome) -> dict[str, Any]:
         name, local = self.serving.name, self._local()
@@ -168,3 +242,11 @@ def _parsed(kind: type[M], value: M | Mapping[str, Any]) -> M:
         first = error.errors()[0]
         where = ".".join((kind.__name__.lower(), *map(str, first["loc"])))
         raise ConfigurationError(f"{where}: {first['msg']}; see the deployment spec's documentation") from None
+
+
+def _answer(value: Any) -> Answer:
+    """Read what people said: the result of Airflow's approval, or a word."""
+    if value is None:
+        return ""
+    chosen = value.get("chosen_options") if isinstance(value, dict) else [value]
+    return "approved" if [str(one).lower() for one in chosen or ()] in (["approve"], ["approved"]) else "rejected"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from airflow_mlplatform.promotion.marks import rolled_back
 from airflow_mlplatform.promotion.metrics import judge_metric
 from airflow_mlplatform.promotion.verdict import ComparedVersion, Outcome, Reason, Verdict
 from airflow_mlplatform.specs.base import show_duration
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from airflow_mlplatform.clients.mlflow_entities import ModelVersion, Run
     from airflow_mlplatform.specs.deployment import Gate, ModelRef
 
-__all__ = ["Contender", "judge"]
+__all__ = ["Contender", "judge", "wanted"]
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,10 @@ class Contender:
     def metrics(self) -> Mapping[str, float]:
         """What the run logged; nothing where there is no run."""
         return self.run.metrics if self.run else {}
+
+    def tag(self, name: str) -> str | None:
+        """A tag of the run, which bears the metrics, or else of the version."""
+        return (self.run.tags if self.run else {}).get(name) or self.version.tags.get(name)
 
     def compared(self) -> ComparedVersion:
         """Itself, as the verdict keeps it."""
@@ -56,7 +61,7 @@ def judge(
     :param model: the registered model and its two aliases.
     :param candidate: who bears the candidate's alias; ``None`` if nobody.
     :param champion: who bears the champion's alias; ``None`` if nobody.
-    :param now: the time, with its zone, for ``max_age``.
+    :param now: the time, with its zone, for ``min_age`` and ``max_age``.
     """
     outcome, reasons = _decide(gate, model, candidate, champion, now)
     return Verdict(
@@ -72,15 +77,29 @@ def _decide(
     gate: Gate, model: ModelRef, candidate: Contender | None, champion: Contender | None, now: datetime
 ) -> tuple[Outcome, list[Reason]]:
     if candidate is None:
-        return "absent", [_no(f"no version of {model.name} bears the alias {model.candidate} yet")]
+        return "absent", [_no(f"no version of {model.name} {wanted(model)} yet")]
     if champion and champion.version.version == candidate.version.version:
-        return "already", [_no(f"the aliases {model.candidate} and {model.champion} are on the same version")]
+        return "already", [_no(f"the version that {wanted(model)} is the {model.champion}")]
     if candidate.version.status == "PENDING_REGISTRATION":
         return "pending", [_no("the registry is still taking it in")]
     reasons = list(_reasons(gate, candidate, champion, now)) or [Reason(passed=True, text="the gate asks nothing")]
-    if all(reason.passed for reason in reasons):
+    refused = [reason for reason in reasons if not reason.passed]
+    if gate.min_age is not None and now - candidate.version.creation_time < gate.min_age:
+        reasons.append(_too_young(candidate.version.creation_time, gate.min_age))
+        return ("refused" if refused else "pending"), reasons
+    if not refused:
         return "promote", reasons
     return "pending" if _may_log_more(gate, candidate) else "refused", reasons
+
+
+def wanted(model: ModelRef) -> str:
+    """Say, after "a version that", who is a candidate."""
+    if model.candidates is None:
+        return f"bears the alias {model.candidate}"
+    asked = [f"bears the tag {key}={value}" for key, value in model.candidates.tags.items()]
+    if model.candidates.stage:
+        asked.insert(0, f"is in stage {model.candidates.stage}")
+    return " and ".join(asked) or "is registered"
 
 
 def _may_log_more(gate: Gate, candidate: Contender) -> bool:
@@ -93,6 +112,8 @@ def _reasons(gate: Gate, candidate: Contender, champion: Contender | None, now: 
     if version.status != "READY":
         why = f" ({version.status_message})" if version.status_message else ""
         yield _no(f"its registration ended as {version.status}{why}; register the model again")
+    if rollback := rolled_back(version.tags):
+        yield _no(rollback)
     if gate.max_age is not None:
         yield _age(version.creation_time, gate.max_age, now)
     for name, wanted in gate.tags.items():
@@ -107,6 +128,13 @@ def _age(created: datetime, limit: timedelta, now: datetime) -> Reason:
     if now - created <= limit:
         return Reason(passed=True, text=f"{made}, within the last {show_duration(limit)}")
     return _no(f"{made}, more than {show_duration(limit)} ago; train a new one")
+
+
+def _too_young(created: datetime, limit: timedelta) -> Reason:
+    return _no(
+        f"it was registered on {created:%Y-%m-%d at %H:%M} UTC and must be {show_duration(limit)} old; "
+        f"it may pass from {created + limit:%Y-%m-%d %H:%M} UTC on"
+    )
 
 
 def _tag(name: str, wanted: str, tags: Mapping[str, str]) -> Reason:
@@ -124,7 +152,18 @@ def _metrics(gate: Gate, candidate: Contender, champion: Contender | None) -> It
         yield _no(f"the gate asks for metrics and its run {version.run_id} is gone; train and register it again")
     else:
         for ask in gate.metrics:
-            yield judge_metric(ask, candidate.metrics, champion.metrics if champion else None)
+            rival = champion.metrics if champion else None
+            yield judge_metric(ask, candidate.metrics, rival, _incomparable(gate.same_data, candidate, champion))
+
+
+def _incomparable(tag: str, candidate: Contender, champion: Contender | None) -> str | None:
+    ours, theirs = candidate.tag(tag), champion.tag(tag) if champion else None
+    if champion is None or not ours or not theirs or ours == theirs:
+        return None
+    return (
+        f"was measured on {ours!r} and the champion's on {theirs!r} (tag {tag}), so that they cannot be compared; "
+        f"log the champion's on {ours!r} to its run {champion.version.run_id} and set the tag there"
+    )
 
 
 def _no(text: str) -> Reason:

@@ -20,7 +20,12 @@ ROUNDING = 1e-9
 LARGEST = 1.7976931348623157e308
 
 
-def judge_metric(ask: GateMetric, candidate: Mapping[str, float], champion: Mapping[str, float] | None) -> Reason:
+def judge_metric(
+    ask: GateMetric,
+    candidate: Mapping[str, float],
+    champion: Mapping[str, float] | None,
+    incomparable: str | None = None,
+) -> Reason:
     """Judge one metric.
 
     - A value that equals a limit keeps it; values that differ only by rounding are equal.
@@ -31,6 +36,7 @@ def judge_metric(ask: GateMetric, candidate: Mapping[str, float], champion: Mapp
     :param ask: what is asked of the metric.
     :param candidate: all metrics of the candidate.
     :param champion: all metrics of the champion; ``None`` if there is none.
+    :param incomparable: why figures of the two cannot be compared; ``None`` if they can.
     """
     value = candidate.get(ask.name)
     if value is None:
@@ -38,7 +44,7 @@ def judge_metric(ask: GateMetric, candidate: Mapping[str, float], champion: Mapp
         return Reason(passed=False, text=f"{ask.name}: its run did not log it; it logged {there}")
     if not _finite(value):
         return Reason(passed=False, text=f"{ask.name} {value}: is not a finite number")
-    findings = [*_limits(ask, value), *_lead(ask, value, champion)]
+    findings = [*_limits(ask, value), *_lead(ask, value, champion, incomparable)]
     return Reason(
         passed=all(passed for passed, _ in findings),
         text=f"{ask.name} {_show(value)}: " + ", ".join(text for _, text in findings),
@@ -54,7 +60,9 @@ def _limits(ask: GateMetric, value: float) -> Iterator[tuple[bool, str]]:
         yield passed, f"is {'at most' if passed else 'above'} {_show(ask.max)}"
 
 
-def _lead(ask: GateMetric, value: float, champion: Mapping[str, float] | None) -> Iterator[tuple[bool, str]]:
+def _lead(
+    ask: GateMetric, value: float, champion: Mapping[str, float] | None, incomparable: str | None
+) -> Iterator[tuple[bool, str]]:
     margin = ask.beats_champion_by
     if margin is None:
         return
@@ -64,6 +72,9 @@ def _lead(ask: GateMetric, value: float, champion: Mapping[str, float] | None) -
     rival = champion.get(ask.name)
     if rival is None or not _finite(rival):
         yield True, f"the champion has {'no such metric' if rival is None else rival}, so there is nothing to beat"
+        return
+    if incomparable:
+        yield False, incomparable
         return
     lead = rival - value if ask.best == "min" else value - rival
     passed = lead >= margin or abs(lead - margin) <= ROUNDING * max(abs(value), abs(rival))

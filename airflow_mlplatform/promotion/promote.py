@@ -6,22 +6,17 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from airflow_mlplatform.clients.http import drive
 from airflow_mlplatform.exceptions import CheckFailed, PromotionConflict, ServiceUnavailable
+from airflow_mlplatform.promotion.evidence import PRODUCTION, champion_of
 from airflow_mlplatform.promotion.lock import AliasLock
+from airflow_mlplatform.promotion.marks import PROMOTED_AT, PROMOTED_BY, previous_alias, rolled_back
 
 if TYPE_CHECKING:
     from airflow_mlplatform.clients.mlflow import MlflowClient, ModelVersion
     from airflow_mlplatform.promotion.verdict import ComparedVersion, Verdict
 
-__all__ = ["PROMOTED_AT", "PROMOTED_BY", "Promotion", "previous_alias", "promote"]
-
-PROMOTED_AT = "mlplatform.promoted_at"
-PROMOTED_BY = "mlplatform.promoted_by"
-
-
-def previous_alias(champion: str) -> str:
-    """Return the alias that the former champion bears, to go back to it."""
-    return f"previous-{champion}"
+__all__ = ["Promotion", "promote"]
 
 
 @dataclass(frozen=True)
@@ -45,7 +40,7 @@ def promote(client: MlflowClient, verdict: Verdict, owner: str) -> Promotion:
     :param verdict: what was compared, and that it may be promoted.
     :param owner: who promotes, the same for every try of a task.
     :raises CheckFailed: if the verdict is not a yes.
-    :raises PromotionConflict: if the champion is another than the one compared.
+    :raises PromotionConflict: if the champion is another than the one compared, or the candidate was rolled back since.
     :raises NotFound: if the candidate's version has been deleted.
     """
     candidate = _candidate(verdict)
@@ -57,6 +52,8 @@ def promote(client: MlflowClient, verdict: Verdict, owner: str) -> Promotion:
         client.set_model_version_tag(candidate.name, candidate.version, PROMOTED_BY, owner)
         now = datetime.now(UTC).isoformat(timespec="seconds")
         client.set_model_version_tag(candidate.name, candidate.version, PROMOTED_AT, now)
+    if verdict.model.candidates and verdict.model.candidates.stage and version.stage != PRODUCTION:
+        client.move_to_stage(candidate.name, candidate.version, PRODUCTION)
     return Promotion(version, verdict.champion.version if verdict.champion else None, moved)
 
 
@@ -71,7 +68,9 @@ def _compare_and_set(client: MlflowClient, verdict: Verdict, candidate: Compared
     now = _champion(client, verdict)
     if now not in (compared, candidate.version):
         raise PromotionConflict(_conflict(verdict, candidate, now))
-    client.get_model_version(candidate.name, candidate.version)
+    why = rolled_back(client.get_model_version(candidate.name, candidate.version).tags)
+    if why and now != candidate.version:
+        raise PromotionConflict(f"{candidate.name} version {candidate.version}: {why}")
     if compared is not None and compared != candidate.version:
         client.set_alias(model.name, previous_alias(model.champion), compared)
     if now == candidate.version:
@@ -86,7 +85,7 @@ def _compare_and_set(client: MlflowClient, verdict: Verdict, candidate: Compared
 
 
 def _champion(client: MlflowClient, verdict: Verdict) -> int | None:
-    version = client.get_version_by_alias(verdict.model.name, verdict.model.champion)
+    version = drive(champion_of(verdict.model), client.http)
     return version.version if version else None
 
 

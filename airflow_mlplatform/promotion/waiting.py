@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
-from airflow_mlplatform.clients import mlflow_operations as mlflow
+from airflow_mlplatform.clients import mlflow_registry as mlflow
 from airflow_mlplatform.exceptions import ConfigurationError
+from airflow_mlplatform.promotion.choice import choose
 from airflow_mlplatform.promotion.evidence import evidence
-from airflow_mlplatform.promotion.judge import judge
 from airflow_mlplatform.promotion.verdict import Verdict, encode_verdict
 from airflow_mlplatform.specs.deployment import Gate, ModelRef
 
@@ -109,13 +109,15 @@ def _parse(kind: type[T], name: str, value: object) -> T:
 
 
 def look(model: ModelRef, gate: Gate) -> Operation[tuple[Verdict, ModelVersion | None]]:
-    """Look at the registry once and judge; the version is the candidate's.
+    """Look at the registry once and judge; the version is that of the candidate that the verdict is about.
 
     :raises ServiceError: if MLflow is away or refuses to answer.
     """
-    candidate, champion = yield from evidence(model)
-    verdict = judge(gate, model, candidate, champion, datetime.now(UTC))
-    return verdict, candidate.version if candidate else None
+    now = datetime.now(UTC)
+    candidates, champion = yield from evidence(model, gate, now)
+    verdict = choose(gate, model, candidates, champion, now)
+    judged = verdict.candidate.version if verdict.candidate else None
+    return verdict, next((one.version for one in candidates if one.version.version == judged), None)
 
 
 def ending(verdict: Verdict, on_refusal: OnRefusal) -> Ending | None:

@@ -1,4 +1,4 @@
-"""The model servers of one wish: started together, kept alive, drained before they go."""
+"""The servers of one model: started together, kept alive, drained before they go."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from airflow_mlplatform.exceptions import ServingFailed
 from airflow_mlplatform.runtime.model_server import ModelServer, ServerCommand, free_port
-from airflow_mlplatform.runtime.serving_files import Backend, Wish
+from airflow_mlplatform.runtime.serving_files import Backend, Servers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
@@ -24,21 +24,23 @@ log = logging.getLogger(__name__)
 POLL = 0.1
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
 STABLE_AFTER = 60.0
+MANY_DEATHS = 3
 
 
 class Replica:
     """One server of a fleet, replaced by a new process whenever it dies.
 
-    :param wish: what it serves.
+    :param servers: what it serves.
     :param start: starts a new process.
     """
 
-    def __init__(self, wish: Wish, start: Callable[[], ModelServer]) -> None:
-        self.wish = wish
+    def __init__(self, servers: Servers, start: Callable[[], ModelServer]) -> None:
+        self.servers = servers
         self.up = False
         self.in_flight = 0
         self.server: ModelServer | None = None
         self.trouble = ""
+        self.deaths = 0
         self._start = start
 
     def adopt(self, server: ModelServer) -> None:
@@ -51,7 +53,7 @@ class Replica:
         :raises ServingFailed: if it does not.
         """
         self.server = self._start()
-        await self.server.wait_ready(time.monotonic() + self.wish.ready_timeout)
+        await self.server.wait_ready(time.monotonic() + self.servers.ready_timeout)
         self.up, self.trouble = True, ""
 
     async def keep_up(self, changed: Callable[[], None]) -> None:
@@ -64,7 +66,9 @@ class Replica:
             came_up = time.monotonic()
             while self.up and self.server and self.server.alive():  # noqa: ASYNC110 - a process sends no event
                 await asyncio.sleep(POLL)
-            pause = FIRST_PAUSE if time.monotonic() - came_up > STABLE_AFTER else pause
+            if time.monotonic() - came_up > STABLE_AFTER:
+                pause, self.deaths = FIRST_PAUSE, 0
+            self.deaths += 1
             if self.up:
                 self.up, self.trouble = False, "the model server died while it served; starting it again"
                 changed()
@@ -75,7 +79,7 @@ class Replica:
                 await self.bring_up()
             except ServingFailed as error:
                 self.trouble = str(error)
-                log.warning("%s: %s", self.wish.model, error)
+                log.warning("%s: %s", self.servers.model, error)
             changed()
 
     async def stop(self) -> None:
@@ -95,27 +99,27 @@ class Replica:
 
 
 class Fleet:
-    """All servers of one wish.
+    """All servers of one model.
 
-    :param wish: what they serve.
+    :param servers: what they serve.
     :param logs: folder for their logs.
     :param command: tells how to serve a model folder.
     :param mark: environment variables that mark the processes as ours.
     """
 
-    def __init__(self, wish: Wish, logs: Path, command: ServerCommand, mark: Mapping[str, str]) -> None:
-        self.wish = wish
+    def __init__(self, servers: Servers, logs: Path, command: ServerCommand, mark: Mapping[str, str]) -> None:
+        self.servers = servers
         self._logs, self._command, self._mark = logs, command, mark
-        self.replicas = [Replica(wish, partial(self._launch, index)) for index in range(wish.replicas)]
+        self.replicas = [Replica(servers, partial(self._launch, index)) for index in range(servers.replicas)]
         self._keepers: list[asyncio.Task[None]] = []
         self._turn = 0
 
     def _log(self, index: int) -> Path:
-        return self._logs / f"{self.wish.generation}-{index}.log"
+        return self._logs / f"{self.servers.fingerprint[:12]}-{index}.log"
 
     def _launch(self, index: int) -> ModelServer:
         port = free_port()
-        invocation = self._command(self.wish.folder, port, self.wish.env_manager)
+        invocation = self._command(self.servers.folder, port, self.servers.env_manager)
         return ModelServer.start(invocation, port, self._log(index), self._mark)
 
     def adopt(self, backends: Collection[Backend]) -> None:
@@ -148,16 +152,22 @@ class Fleet:
 
     def backends(self) -> tuple[Backend, ...]:
         """Describe the servers that are up."""
-        servers = [replica.server for replica in self.replicas if replica.up and replica.server]
-        return tuple(Backend(process=server.process, port=server.port) for server in servers)
+        up = [replica.server for replica in self.replicas if replica.up and replica.server]
+        fingerprint = self.servers.fingerprint
+        return tuple(Backend(process=one.process, port=one.port, fingerprint=fingerprint) for one in up)
 
     def trouble(self) -> str:
         """What is wrong with the servers, if anything."""
         return "\n".join(dict.fromkeys(replica.trouble for replica in self.replicas if replica.trouble))
 
+    @property
+    def crashing(self) -> bool:
+        """Whether a server has died again and again."""
+        return any(replica.deaths >= MANY_DEATHS for replica in self.replicas)
+
     async def retire(self) -> None:
-        """Let running requests end, for as long as the wish allows, then stop the servers."""
-        deadline = time.monotonic() + self.wish.drain_timeout
+        """Let running requests end, for as long as is wished, then stop the servers."""
+        deadline = time.monotonic() + self.servers.drain_timeout
         while self._busy() and time.monotonic() < deadline:  # noqa: ASYNC110 - simpler than an event for each replica
             await asyncio.sleep(POLL)
         await self.stop()

@@ -132,6 +132,7 @@ def application(front: Front, address: str) -> Starlette:
     routes = [
         Route("/", pages.overview),
         Route("/-/health", pages.health),
+        Route("/-/metrics", pages.metrics),
         Route("/{endpoint}", pages.endpoint),
         Route("/{endpoint}/", pages.endpoint),
         Route("/{endpoint}/{rest:path}", relay, methods=METHODS),

@@ -6,10 +6,11 @@ import html
 import os
 from typing import TYPE_CHECKING, Any
 
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 
 from airflow_mlplatform.runtime.relay import unknown_endpoint
 from airflow_mlplatform.runtime.serving_folder import base_url
+from airflow_mlplatform.runtime.traffic import exposition
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,10 +18,11 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from airflow_mlplatform.runtime.endpoint import Endpoint
+    from airflow_mlplatform.runtime.serving_files import Wish
 
 __all__ = ["Pages"]
 
-COLUMNS = ("endpoint", "model", "version", "phase", "servers", "message")
+COLUMNS = ("endpoint", "model", "version", "candidate", "phase", "servers", "message")
 STYLE = (
     "body{font:16px system-ui;margin:3rem auto;max-width:60rem;padding:0 1rem}"
     "table{border-collapse:collapse;width:100%}pre{white-space:pre-wrap;margin:0}"
@@ -36,12 +38,20 @@ def describe(endpoint: Endpoint, address: str) -> dict[str, Any]:
         "endpoint": endpoint.name,
         "model": model.name if model else None,
         "version": model.version if model else None,
+        "candidate": _candidate(status.serving),
         "phase": status.phase,
         "generation": status.generation,
         "servers": len(status.backends),
         "message": status.message,
         "invocations": f"{base_url(address)}/{endpoint.name}/invocations",
     }
+
+
+def _candidate(serving: Wish | None) -> str | None:
+    candidate = serving.candidate if serving else None
+    if candidate is None:
+        return None
+    return f"version {candidate.model.version}: {candidate.weight} % {'copied' if candidate.shadow else 'of requests'}"
 
 
 class Pages:
@@ -58,6 +68,11 @@ class Pages:
     async def health(self, _: Request) -> Response:
         """Tell that this front answers, and which process it is."""
         return JSONResponse({"front": os.getpid()})
+
+    async def metrics(self, _: Request) -> Response:
+        """Tell Prometheus of the predictions since this front started."""
+        text = exposition({name: endpoint.traffic for name, endpoint in self._endpoints.items()})
+        return PlainTextResponse(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
     async def overview(self, request: Request) -> Response:
         """List all endpoints."""

@@ -15,7 +15,17 @@ from typing import Any
 from airflow_mlplatform.exceptions import ConfigurationError
 from airflow_mlplatform.specs.common import Defaults, EnvValue, Resources, SecretRef
 
-__all__ = ["WORK", "Identity", "PodSetup", "env_vars", "foreign_container", "own_container", "pod", "pod_spec"]
+__all__ = [
+    "WORK",
+    "Identity",
+    "PodSetup",
+    "env_vars",
+    "foreign_container",
+    "own_container",
+    "pod",
+    "pod_spec",
+    "quantities",
+]
 
 Manifest = dict[str, Any]
 
@@ -220,7 +230,7 @@ def foreign_container(
         "image": image,
         "env": list(env),
         "envFrom": list(env_from),
-        "resources": _resources(resources),
+        "resources": quantities(resources),
         "volumeMounts": _mounts("mlplatform-tmp"),
         "securityContext": SECURITY,
         "terminationMessagePolicy": "FallbackToLogsOnError",
@@ -255,10 +265,11 @@ def _env(name: str, value: EnvValue | Mapping[str, str], where: str) -> Manifest
     return {"name": name, "valueFrom": {"secretKeyRef": {"name": secret.secret, "key": secret.key}}}
 
 
-def _resources(resources: Resources) -> Manifest:
+def quantities(resources: Resources) -> Manifest:
+    """Return requests and limits, which are the same; nothing if nothing is asked for."""
     asked = {"cpu": resources.cpu, "memory": resources.memory, "nvidia.com/gpu": resources.gpu or None}
-    quantities = {name: str(value) for name, value in asked.items() if value is not None}
-    return {"requests": quantities, "limits": quantities} if quantities else {}
+    found = {name: str(value) for name, value in asked.items() if value is not None}
+    return {"requests": found, "limits": found} if found else {}
 
 
 def _mounts(tmp: str) -> list[Manifest]:

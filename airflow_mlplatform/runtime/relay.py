@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 import httpx
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse
 
+from airflow_mlplatform.runtime.serving_files import CANDIDATE
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from starlette.types import Receive, Scope, Send
 
@@ -24,6 +29,8 @@ HOP_BY_HOP = frozenset(
     b"upgrade expect host".split()
 )
 RETRY_AFTER = "2"
+MOST_COPIES = 100
+"""Copies on their way to shadows; a shadow that cannot keep up must not fill the memory."""
 RawHeaders = list[tuple[bytes, bytes]]
 
 
@@ -57,6 +64,7 @@ class Relay:
 
     def __init__(self, endpoints: Mapping[str, Endpoint]) -> None:
         self._endpoints = endpoints
+        self._copies: set[asyncio.Task[None]] = set()
         # A server that thinks long is not a dead one: its own limit (MLflow's request timeout) counts. Idle connections
         # are given up before uvicorn, on the other side, closes them after 5 s.
         self._client = httpx.AsyncClient(
@@ -67,6 +75,9 @@ class Relay:
 
     async def close(self) -> None:
         """Close the connections to the servers."""
+        for copy in self._copies:
+            copy.cancel()
+        await asyncio.gather(*self._copies, return_exceptions=True)
         await self._client.aclose()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -87,33 +98,80 @@ class Relay:
         await refusal(scope, receive, send)
 
     async def _relayed(self, endpoint: Endpoint, request: Request, answer: _Answer) -> bool:
-        """Try one server after the other; ``False`` if none could be reached."""
+        """Try one predictor after the other, first whose turn it is; ``False`` if no server could be reached."""
+        count = endpoint.count if request.method == "POST" else _uncounted
+        try:
+            await self._copied(endpoint, request)
+        except ClientDisconnect:
+            return True
+        for predictor in endpoint.order(prediction=request.method == "POST"):
+            if await self._tried(endpoint, predictor, request, answer, partial(count, predictor)):
+                return True
+            count(predictor, 503, 0.0)
+        return False
+
+    async def _tried(
+        self, endpoint: Endpoint, predictor: str, request: Request, answer: _Answer, count: Callable[[int, float], None]
+    ) -> bool:
+        """Try one server of a predictor after the other; ``False`` if none could be reached."""
         tried: list[Replica] = []
-        while replica := endpoint.pick(tried):
+        while replica := endpoint.pick(predictor, tried):
             # No await between choosing and counting: a fleet never retires under a request.
             with replica.busy():
+                began = time.monotonic()
                 try:
-                    await self._pass_on(request, replica, answer)
+                    count(await self._pass_on(request, replica, answer), time.monotonic() - began)
                 except (httpx.ConnectError, httpx.ConnectTimeout):
                     tried.append(replica)
                     continue
                 except ClientDisconnect:
                     pass
                 except httpx.TransportError as error:
+                    count(502, time.monotonic() - began)
                     await _broken(answer, replica, error)
                 return True
         return False
 
-    async def _pass_on(self, request: Request, replica: Replica, answer: _Answer) -> None:
+    async def _pass_on(self, request: Request, replica: Replica, answer: _Answer) -> int:
         response = await self._client.send(_upstream_request(request, replica), stream=True)
         try:
-            version = (VERSION_HEADER.encode(), replica.wish.model.version.encode())
+            version = (VERSION_HEADER.encode(), replica.servers.model.version.encode())
             await answer.begin(response.status_code, [*end_to_end(response.headers.raw), version])
             async for chunk in response.aiter_raw():
                 await answer.body(chunk, more=True)
             await answer.body(b"", more=False)
         finally:
             await response.aclose()
+        return response.status_code
+
+    async def _copied(self, endpoint: Endpoint, request: Request) -> None:
+        """Send a copy to the shadow, if it is this request's turn; nobody waits for its answer."""
+        if request.method != "POST" or not endpoint.copies():
+            return
+        await request.body()
+        if len(self._copies) >= MOST_COPIES:
+            endpoint.count(CANDIDATE, 503, 0.0)
+            return
+        copy = asyncio.create_task(self._copy(endpoint, request))
+        self._copies.add(copy)
+        copy.add_done_callback(self._copies.discard)
+
+    async def _copy(self, endpoint: Endpoint, request: Request) -> None:
+        replica = endpoint.pick(CANDIDATE, ())
+        if replica is None:
+            endpoint.count(CANDIDATE, 503, 0.0)
+            return
+        with replica.busy():
+            began = time.monotonic()
+            try:
+                code = (await self._client.send(_upstream_request(request, replica))).status_code
+            except httpx.TransportError:
+                code = 502
+            endpoint.count(CANDIDATE, code, time.monotonic() - began)
+
+
+def _uncounted(predictor: str, code: int, seconds: float) -> None:
+    """Only predictions are counted."""
 
 
 def _upstream_request(request: Request, replica: Replica) -> httpx.Request:
@@ -132,7 +190,7 @@ def _upstream_request(request: Request, replica: Replica) -> httpx.Request:
 async def _broken(answer: _Answer, replica: Replica, error: httpx.TransportError) -> None:
     if answer.begun:
         raise error
-    message = f"the server of {replica.wish.model} broke off before it answered ({type(error).__name__}); ask again"
+    message = f"the server of {replica.servers.model} broke off before it answered ({type(error).__name__}); ask again"
     body = JSONResponse({"error": message}, status_code=502)
     await answer.begin(502, body.raw_headers)
     await answer.body(bytes(body.body), more=False)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 import httpx
 from pydantic import BaseModel, ConfigDict
 
-from airflow_mlplatform.exceptions import ConfigurationError, ServiceUnavailable, ServingFailed
+from airflow_mlplatform.exceptions import ConfigurationError, MlplatformError, ServiceUnavailable, ServingFailed
 from airflow_mlplatform.runtime.model_server import serving_environment
 from airflow_mlplatform.runtime.processes import port_holder, stop_marked
 from airflow_mlplatform.runtime.server_log import tail
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from airflow_mlplatform.runtime.local import Identity
 
-__all__ = ["FRONT", "LocalServing", "Outcome"]
+__all__ = ["FRONT", "LocalServing", "Outcome", "WishChanged"]
 
 FRONT = (sys.executable, "-m", "airflow_mlplatform.runtime.front")
 FRONT_MARK = "MLPLATFORM_FRONT"
@@ -47,6 +47,10 @@ ENDPOINT_NAME = re.compile(r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")
 START_SECONDS = 60.0
 STOP_SECONDS = 30.0
 POLL = 0.1
+
+
+class WishChanged(MlplatformError):
+    """Somebody else has changed a wish meanwhile."""
 
 
 class Outcome(BaseModel):
@@ -205,10 +209,32 @@ class LocalServing:
                 env_manager=env_manager,
                 ready_timeout=ready_timeout.total_seconds(),
             )
-            if former and former.fingerprint == wish.fingerprint and not _failed(former, status):
+            if former and former.division == wish.division and not _failed(former, status):
                 return former.generation
             write(files.desired_path, wish)
         return wish.generation
+
+    def replace(self, name: str, wish: Wish, former: int | None) -> int:
+        """Wish something else, if the last wish is still the one that was looked at.
+
+        :param wish: what to serve; its generation is counted here.
+        :param former: generation of the wish that was looked at; ``None`` if there was none.
+        :returns: the generation.
+        :raises WishChanged: if somebody else wished something meanwhile.
+        """
+        files = self.folder.endpoint(name)
+        with locked(files.lock_path):
+            files.make()
+            last, status = _undamaged(files)
+            if (last.generation if last else None) != former:
+                raise WishChanged(f"endpoint {name!r}: somebody else has wished something since generation {former}")
+            generation = max(former or 0, status.generation) + 1
+            write(files.desired_path, wish.model_copy(update={"generation": generation}))
+        return generation
+
+    def wish(self, name: str) -> Wish | None:
+        """What an endpoint shall serve; ``None`` if nothing, or nobody can tell."""
+        return _undamaged(self.folder.endpoint(name))[0]
 
     def status(self, name: str) -> Status | None:
         """What the front reported last about an endpoint; ``None`` if there is no such endpoint."""
@@ -251,7 +277,7 @@ class LocalServing:
         for files in self.folder.endpoints():
             status = files.status()
             wishes = (files.desired(), status.serving if status else None)
-            used |= {wish.folder for wish in wishes if wish}
+            used |= {servers.folder for wish in wishes if wish for servers in wish.predictors.values()}
         return used
 
     def remove(self, name: str, timeout: timedelta = timedelta(minutes=1)) -> None:

@@ -8,7 +8,8 @@
         <endpoint>/
             desired.json     written by the deploying side
             status.json      written by the front
-            logs/<generation>-<replica>.log
+            traffic.json     written by the front: the requests since they are divided as they are
+            logs/<servers>-<replica>.log
 """
 
 from __future__ import annotations
@@ -31,12 +32,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 __all__ = [
+    "CANDIDATE",
+    "MAIN",
     "Backend",
+    "Candidate",
     "EndpointFiles",
     "EnvManager",
     "FrontRecord",
     "Phase",
+    "Record",
     "ServedModel",
+    "Servers",
     "Status",
     "Wish",
     "locked",
@@ -44,6 +50,8 @@ __all__ = [
     "write",
 ]
 
+MAIN, CANDIDATE = "main", "candidate"
+"""Names of the predictors, as on Kubernetes."""
 EnvManager = Literal["local", "uv", "virtualenv", "conda"]
 Phase = Literal["progressing", "ready", "failed"]
 
@@ -82,10 +90,9 @@ class ServedModel(Record):
         return f"{self.name} version {self.version}"
 
 
-class Wish(Record):
-    """What an endpoint shall serve.
+class Servers(Record):
+    """Servers of one model.
 
-    :param generation: counts the wishes of this endpoint.
     :param model: the model version.
     :param folder: where the model lies on this machine (the folder with its ``MLmodel``).
     :param env_manager: where the model's packages come from; ``local`` is this Python.
@@ -94,7 +101,6 @@ class Wish(Record):
     :param drain_timeout: seconds that requests on the former servers may take to end after the switch.
     """
 
-    generation: int
     model: ServedModel
     folder: Path
     env_manager: EnvManager = "local"
@@ -109,15 +115,52 @@ class Wish(Record):
         return hashlib.sha256(content.encode()).hexdigest()
 
 
+class Candidate(Servers):
+    """Servers of a model that gets a part of the requests.
+
+    :param weight: percent of the requests; of a shadow, percent that is copied to it.
+    :param shadow: whether it gets copies and nobody its answers.
+    """
+
+    weight: int = Field(ge=0, le=100)
+    shadow: bool = False
+
+
+class Wish(Servers):
+    """What an endpoint shall serve: a model, and maybe a candidate beside it.
+
+    :param generation: counts the wishes of this endpoint.
+    :param candidate: who shares the requests; ``None`` if nobody does.
+    :param notes: of whoever directs a rollout; the front does not read them.
+    """
+
+    generation: int
+    candidate: Candidate | None = None
+    notes: dict[str, str] = {}
+
+    @property
+    def predictors(self) -> dict[str, Servers]:
+        """All servers, by what they are called in metrics."""
+        return {MAIN: self, **({CANDIDATE: self.candidate} if self.candidate else {})}
+
+    @cached_property
+    def division(self) -> str:
+        """Equal for two wishes that divide the requests equally among the same servers."""
+        shared = f"{self.candidate.weight} {self.candidate.shadow}" if self.candidate else ""
+        return " ".join([*(servers.fingerprint for servers in self.predictors.values()), shared])
+
+
 class Backend(Record):
     """A model server that takes requests.
 
     :param process: the leader of its process group.
     :param port: its port on the loopback interface.
+    :param fingerprint: of its :class:`Servers`; empty if they are the only ones.
     """
 
     process: Identity
     port: int
+    fingerprint: str = ""
 
 
 class Status(Record):
@@ -129,6 +172,8 @@ class Status(Record):
     :param lasting: whether another try would fail in the same way.
     :param serving: the wish whose servers take the requests; ``None`` before the first success.
     :param backends: those servers.
+    :param down: why servers that should be up are not, by predictor.
+    :param crashing: the predictors among them whose servers have died again and again.
     :param former_version: the version that served before the last switch.
     """
 
@@ -138,6 +183,8 @@ class Status(Record):
     lasting: bool = False
     serving: Wish | None = None
     backends: tuple[Backend, ...] = ()
+    down: dict[str, str] = {}
+    crashing: tuple[str, ...] = ()
     former_version: str | None = None
 
 
@@ -200,6 +247,7 @@ class EndpointFiles:
         self.lock_path = folder.parent / f"{folder.name}.lock"
         self.desired_path = folder / "desired.json"
         self.status_path = folder / "status.json"
+        self.traffic_path = folder / "traffic.json"
         self.logs = folder / "logs"
 
     def make(self) -> None:

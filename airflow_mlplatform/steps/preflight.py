@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-__all__ = ["Example", "ModelCard", "check_answer", "read_model"]
+__all__ = ["Example", "ModelCard", "card_of", "check_answer", "check_predictions", "example_file", "read_model"]
 
 SERVING_EXAMPLE = "serving_input_example.json"
 LONGEST_QUOTE = 2000
@@ -39,10 +39,14 @@ class ModelCard:
 
     :param example: its input example.
     :param outputs: the outputs of its signature, as MLflow writes them; empty without a signature.
+    :param inputs: the inputs of its signature; empty without a signature.
+    :param python: version of Python that it was made with; empty if unknown.
     """
 
     example: Example
     outputs: Sequence[Mapping[str, Any]]
+    inputs: Sequence[Mapping[str, Any]] = ()
+    python: str = ""
 
 
 def read_model(folder: Path) -> ModelCard:
@@ -52,19 +56,53 @@ def read_model(folder: Path) -> ModelCard:
     :raises ConfigurationError: if it is no model, or was logged without an input example.
     """
     try:
-        card = yaml.safe_load((folder / "MLmodel").read_text(encoding="utf-8"))
+        text = (folder / "MLmodel").read_text(encoding="utf-8")
     except FileNotFoundError:
         raise ConfigurationError(f"{folder} holds no MLmodel file, so it is no MLflow model; register one") from None
-    about = card.get("saved_input_example_info") or {}
-    path = folder / (about.get("serving_input_path") or SERVING_EXAMPLE)
-    if not path.is_file():
+    path = folder / example_file(text)
+    return card_of(text, path.read_bytes() if path.is_file() else None)
+
+
+def example_file(text: str) -> str:
+    """Return where the input example of a model lies, below its folder; empty if it was logged without one.
+
+    :param text: its file ``MLmodel``.
+    """
+    about = _about_example(_read(text))
+    return str(about.get("serving_input_path") or SERVING_EXAMPLE) if about else ""
+
+
+def card_of(text: str, body: bytes | None) -> ModelCard:
+    """Read input example and signature of a model.
+
+    :param text: its file ``MLmodel``.
+    :param body: its file :func:`example_file`; ``None`` if there is none.
+    :raises ConfigurationError: if it is no model, or was logged without an input example.
+    """
+    card = _read(text)
+    if body is None:
         raise ConfigurationError(
             "the model was logged without an input example, so there is nothing to ask it; log it with "
             "input_example=… (mlflow.<flavor>.log_model(…, input_example=X.head(5))) or set preflight: false"
         )
-    body = path.read_bytes()
-    outputs = json.loads((card.get("signature") or {}).get("outputs") or "[]")
-    return ModelCard(Example(body, _rows(json.loads(body), str(about.get("type")))), outputs)
+    signature = card.get("signature") or {}
+    return ModelCard(
+        example=Example(body, _rows(json.loads(body), str(_about_example(card).get("type")))),
+        outputs=json.loads(signature.get("outputs") or "[]"),
+        inputs=json.loads(signature.get("inputs") or "[]"),
+        python=str(((card.get("flavors") or {}).get("python_function") or {}).get("python_version") or ""),
+    )
+
+
+def _read(text: str) -> Mapping[str, Any]:
+    card = yaml.safe_load(text)
+    if not isinstance(card, dict):
+        raise ConfigurationError("its file MLmodel is none of MLflow's; register the model again")
+    return card
+
+
+def _about_example(card: Mapping[str, Any]) -> Mapping[str, Any]:
+    return card.get("saved_input_example_info") or {}
 
 
 def _rows(body: Any, kind: str) -> int | None:
@@ -107,7 +145,17 @@ def check_answer(card: ModelCard, status: int, body: bytes) -> int | None:
         if card.example.rows is None:
             return None  # A chat model answers a chat request without that key.
         raise CheckFailed(f"its answer has no predictions: {_quote(body)}")
-    predictions = answer["predictions"]
+    return check_predictions(card, answer["predictions"])
+
+
+def check_predictions(card: ModelCard, predictions: Any) -> int | None:
+    """Check predictions against the signature.
+
+    :param card: the model.
+    :param predictions: as MLflow's own server writes them: a list, or a list for each output.
+    :returns: how many there are; ``None`` where that cannot be told.
+    :raises CheckFailed: saying what is wrong with them.
+    """
     _check_count(predictions, card.example.rows)
     _check_outputs(predictions, card.outputs)
     return len(predictions) if isinstance(predictions, list) else None

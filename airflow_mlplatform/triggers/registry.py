@@ -1,20 +1,25 @@
 """Event start: fires when an alias in MLflow's registry moves to another version.
 
-The cursor, the version announced last, lies in the asset's state store. It is written only after Airflow has stored
-the event (that is what a shared stream in ack mode tells), so a triggerer that dies at any moment announces
-a change once more rather than never, and one that is started again finds what changed meanwhile.
+All aliases of a server are watched together: one request a poll (a page of 1,000 registered models), however many
+specs wait for it. Each alias has its cursor, the version announced last, in its asset's state store. It is written only
+after Airflow has stored the event (that is what a shared stream in ack mode tells), so a triggerer that dies at any
+moment announces a change once more rather than never, and one that is started again finds what changed meanwhile.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from airflow.sdk.exceptions import AirflowRuntimeError
 from airflow.triggers.base import BaseEventTrigger, TriggerEvent
 from airflow.triggers.shared_stream import AdvanceItem, SharedStreamProducer
 
+from airflow_mlplatform.clients.mlflow_entities import RegisteredModel
+from airflow_mlplatform.clients.mlflow_registry import LARGEST_PAGE
 from airflow_mlplatform.exceptions import MlplatformError
 from airflow_mlplatform.hooks.mlflow import MlflowHook
 from airflow_mlplatform.settings import settings
@@ -31,19 +36,31 @@ log = logging.getLogger(__name__)
 
 ARGUMENTS = ("model", "alias", "mlflow_conn_id", "poll_interval")
 CURSOR = "mlplatform.registry.announced"
-NOBODY: dict[str, Any] = {"version": 0, "run_id": ""}
+Bearer = dict[str, Any]
+NOBODY: Bearer = {"version": 0}
 
 
 @dataclass
 class Look:
     """What one look at the registry found.
 
-    :param bearer: version and run of who bears the alias; :data:`NOBODY` if nobody does.
-    :param cursor: where to note it once Airflow has stored the event made of it; ``None`` if there is nothing to note.
+    :param models: the registered models by name.
+    :param notes: cursors to write once Airflow has stored the events made of this look.
     """
 
-    bearer: dict[str, Any]
-    cursor: Cursor | None = None
+    models: Mapping[str, RegisteredModel]
+    notes: list[tuple[Cursor, Bearer]] = field(default_factory=list)
+
+    def bearer(self, model: str, alias: str) -> Bearer:
+        """Return who bears an alias; :data:`NOBODY` if nobody does."""
+        found = self.models.get(model)
+        number = found.aliases.get(alias) if found else None
+        return {"version": number, "created": found.created} if found and number else NOBODY
+
+    @property
+    def whole(self) -> bool:
+        """Whether a model that is missing is really gone, not just pushed from one page to another meanwhile."""
+        return len(self.models) < LARGEST_PAGE
 
 
 class Cursor:
@@ -55,8 +72,8 @@ class Cursor:
     def __init__(self, store: AssetStateStoreAccessors | None) -> None:
         self.store = store
 
-    async def read(self) -> dict[str, Any]:
-        """Return what was announced last; :data:`NOBODY` if nothing ever was."""
+    async def read(self) -> Bearer | None:
+        """Return what was announced last, :data:`NOBODY` if nothing ever was; ``None`` if that cannot be told now."""
         try:
             found = await asyncio.to_thread(self.store.get, CURSOR) if self.store else None
         except ValueError:
@@ -65,28 +82,33 @@ class Cursor:
                 "and is announced again when the triggerer starts; make the asset with registry_asset(model, alias)"
             )
             self.store = found = None
+        except (AirflowRuntimeError, OSError) as error:
+            log.warning("What has been announced cannot be read, which is tried again: %s", error)
+            return None
         return found if isinstance(found, dict) else NOBODY
 
-    async def write(self, bearer: dict[str, Any]) -> None:
-        """Note what was announced."""
-        if self.store:
-            await asyncio.to_thread(self.store.set, CURSOR, bearer)
+    async def write(self, bearer: Bearer) -> bool:
+        """Note what was announced; ``False`` if it must be tried again."""
+        try:
+            if self.store:
+                await asyncio.to_thread(self.store.set, CURSOR, bearer)
+        except (AirflowRuntimeError, OSError) as error:
+            log.warning("What has been announced cannot be noted, which is tried again: %s", error)
+            return False
+        return True
 
 
-class AliasStream(SharedStreamProducer):
-    """Looks at one alias again and again; outages are borne.
+class RegistryStream(SharedStreamProducer):
+    """Looks at all aliases of a server again and again; outages are borne.
 
-    :param model: name of the registered model.
-    :param alias: the alias to watch.
     :param mlflow_conn_id: connection id; that of the ``[mlplatform]`` section if ``None``.
     :param poll_interval: seconds between two looks; that of the ``[mlplatform]`` section if ``None``.
     """
 
-    def __init__(self, model: str, alias: str, mlflow_conn_id: str | None, poll_interval: float | None) -> None:
-        self.model = model
-        self.alias = alias
+    def __init__(self, mlflow_conn_id: str | None, poll_interval: float | None) -> None:
         self.mlflow_conn_id = mlflow_conn_id
         self.outages = Outages(poll_interval or settings().registry_poll_interval, log)
+        self._notes: list[tuple[Cursor, Bearer]] = []
 
     async def open_stream(self) -> AsyncIterator[tuple[Look, Look]]:
         """Yield what each look found."""
@@ -94,9 +116,8 @@ class AliasStream(SharedStreamProducer):
             try:
                 async with await MlflowHook(self.mlflow_conn_id).async_client() as client:
                     while True:
-                        found = await client.get_version_by_alias(self.model, self.alias)
+                        look = Look(await client.list_registered_models())
                         self.outages.answered()
-                        look = Look({"version": found.version, "run_id": found.run_id} if found else NOBODY)
                         yield look, look
                         await asyncio.sleep(self.outages.pause)
             except MlplatformError as error:
@@ -105,11 +126,10 @@ class AliasStream(SharedStreamProducer):
             await asyncio.sleep(self.outages.pause)
 
     async def advance(self, batch: Sequence[AdvanceItem]) -> None:
-        """Note what Airflow has stored."""
-        for item in batch:
-            look: Look = item.broker_payload
-            if look.cursor and item.outcome.is_clean:
-                await look.cursor.write(look.bearer)
+        """Note what Airflow has stored; an error here would end the watch for all, so it is kept for the next time."""
+        stored: list[Look] = [item.broker_payload for item in batch if item.outcome.is_clean]
+        self._notes += [note for look in stored for note in look.notes]
+        self._notes = [(cursor, bearer) for cursor, bearer in self._notes if not await cursor.write(bearer)]
 
 
 class RegistryAliasTrigger(BaseEventTrigger):
@@ -141,26 +161,44 @@ class RegistryAliasTrigger(BaseEventTrigger):
         return f"{__name__}.{type(self).__name__}", self._arguments()
 
     def shared_stream_key(self) -> Hashable:
-        """Return a key of its own: the stream is wanted for its acknowledgements, not to be shared."""
-        return (__name__, *self._arguments().values())
+        """Return the same for all aliases of a server that are looked at equally often."""
+        return (__name__, MlflowHook(self.mlflow_conn_id).mlflow_conn_id, self.poll_interval)
 
     @classmethod
     def create_shared_stream_producer(cls, kwargs: dict[str, Any]) -> SharedStreamProducer:
         """Return what looks at the registry."""
-        return AliasStream(**kwargs)
+        return RegistryStream(kwargs["mlflow_conn_id"], kwargs["poll_interval"])
 
     async def filter_shared_stream(self, shared_stream: AsyncIterator[Look]) -> AsyncIterator[TriggerEvent]:
         """Fire where a look found something else than what was announced last."""
         cursor = Cursor(self.asset_state_store)
-        announced = await cursor.read()
+        announced: Bearer | None = None
+        missed = False
         async for look in shared_stream:
-            if look.bearer == announced:
+            announced = announced or await cursor.read()
+            bearer = look.bearer(self.model, self.alias)
+            first_miss, missed = bearer == NOBODY and not missed and not look.whole, bearer == NOBODY
+            if announced is None or first_miss or _same(bearer, announced):
                 continue
-            former, announced = announced, look.bearer
-            look.cursor = cursor
-            if look.bearer != NOBODY:
-                payload = {"model": self.model, "alias": self.alias, **look.bearer}
-                yield TriggerEvent({**payload, "former": former["version"] or None})
+            payload = await self._payload(bearer, announced)
+            if payload is not None or bearer == NOBODY:
+                announced = bearer
+                look.notes.append((cursor, bearer))
+            if payload is not None:
+                yield TriggerEvent(payload)
+
+    async def _payload(self, bearer: Bearer, former: Bearer) -> dict[str, Any] | None:
+        """Tell of a change; ``None`` if there is nothing to tell, or not yet."""
+        if bearer == NOBODY:
+            return None
+        try:
+            async with await MlflowHook(self.mlflow_conn_id).async_client() as client:
+                version = await client.get_model_version(self.model, bearer["version"])
+        except MlplatformError as error:
+            log.warning("%s@%s has moved, which is announced later: %s", self.model, self.alias, error)
+            return None
+        change = {"version": version.version, "run_id": version.run_id, "former": former["version"] or None}
+        return {"model": self.model, "alias": self.alias, **change}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Do the same where the triggerer offers no shared streams; what was fired is noted at the next look."""
@@ -168,7 +206,13 @@ class RegistryAliasTrigger(BaseEventTrigger):
             yield event
 
     async def _looks(self) -> AsyncIterator[Look]:
-        async for look, _ in AliasStream(**self._arguments()).open_stream():
+        async for look, _ in RegistryStream(self.mlflow_conn_id, self.poll_interval).open_stream():
             yield look
-            if look.cursor:
-                await look.cursor.write(look.bearer)
+            for cursor, bearer in look.notes:
+                await cursor.write(bearer)
+
+
+def _same(bearer: Bearer, announced: Bearer) -> bool:
+    # What older releases noted does not say when the model was made.
+    made = announced.get("created", bearer.get("created"))
+    return bool(bearer["version"] == announced["version"]) and bearer.get("created") == made

@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from urllib.parse import quote
@@ -24,6 +23,8 @@ from tests.cluster.kubectl import Kubectl
 from tests.cluster.platform import ClusterPlatform
 from tests.cluster.pod_history import PodHistory
 from tests.cluster.proxy import Proxies
+from tests.cluster.seldon_models import WineModels, fitted, store_models
+from tests.cluster.seldon_parts import SDEPS, SeldonParts, seldon_namespace
 from tests.cluster.services import Services
 from tests.parts import require
 from tests.services.postgres_server import postgres
@@ -37,6 +38,7 @@ GET_CLUSTER = (
 )
 CREDENTIALS = "mlplatform-credentials"
 KEEP = "MLPLATFORM_KEEP_NAMESPACES"
+GET_SELDON = "the CRDs of Seldon Core v1 and of Istio's VirtualServices and DestinationRules"
 GIT_BUNDLE = "airflow.providers.git.bundles.git.GitDagBundle"
 
 
@@ -125,20 +127,29 @@ def _uri(login: Login) -> str:
 
 
 @pytest.fixture(scope="session")
+def services(node_ip: str, images: Images, proxies: Proxies) -> Iterator[Services]:
+    """S3 and MLflow of this session."""
+    with ExitStack() as stack:
+        services = Services(_namespace(f"mlplatform-{uuid4().hex[:6]}-services", stack), node_ip)
+        services.start(images, proxies)
+        yield services
+
+
+@pytest.fixture(scope="session")
 def platform(
-    tmp_path_factory: pytest.TempPathFactory, node_ip: str, images: Images, proxies: Proxies, postgres: Login
+    tmp_path_factory: pytest.TempPathFactory,
+    node_ip: str,
+    images: Images,
+    proxies: Proxies,
+    postgres: Login,
+    services: Services,
 ) -> Iterator[ClusterPlatform]:
     """Airflow with the KubernetesExecutor, its services and an empty repository of specs."""
     folder = tmp_path_factory.mktemp("cluster")
-    session = f"mlplatform-{uuid4().hex[:6]}"
     with ExitStack() as stack:
-        services = Services(_namespace(f"{session}-services", stack), node_ip)
-        kubectl = _namespace(session, stack)
+        kubectl = _namespace(f"mlplatform-{uuid4().hex[:6]}", stack)
         airflow = ControlPlane(folder / "airflow", kubectl, _uri(postgres))
-        with ThreadPoolExecutor() as threads:
-            starting = threads.submit(services.start, images, proxies)
-            airflow.prepare(proxies)
-            starting.result()
+        airflow.prepare(proxies)
         specs = SpecRepository(folder / "git" / "specs", node_ip, stack.enter_context(_processes(folder / "git")))
         specs.start()
         pods = stack.enter_context(PodHistory(kubectl.namespace, folder / "pods.json"))
@@ -160,3 +171,17 @@ def _processes(folder: Path) -> Iterator[Processes]:
         yield processes
     finally:
         processes.stop()
+
+
+@pytest.fixture(scope="session")
+def wine_models(services: Services, tmp_path_factory: pytest.TempPathFactory) -> WineModels:
+    """Real MLflow models in S3, registered in MLflow."""
+    return store_models(services, fitted(tmp_path_factory.mktemp("wine")))
+
+
+@pytest.fixture(scope="module")
+def seldon(services: Services, images: Images, wine_models: WineModels) -> Iterator[SeldonParts]:
+    """A namespace in which SeldonDeployments come to life; `seldon_parts` tells how it is used."""
+    require(Kubectl()("get", "crd", SDEPS, "-o", "name", check=False), GET_SELDON)
+    with seldon_namespace(services, images, wine_models) as parts:
+        yield parts

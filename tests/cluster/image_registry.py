@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 
-__all__ = ["ImageFacts"]
+__all__ = ["ImageFacts", "pinned"]
 
 MANIFESTS = (
     "application/vnd.oci.image.manifest.v1+json",
@@ -38,16 +38,31 @@ class ImageFacts:
 
         :param image: full name with its tag.
         """
-        host, _, path = image.partition("/")
-        name, _, tag = path.rpartition(":")
-        local = host.startswith(("localhost", "127."))
-        with httpx.Client(
-            base_url=f"{'http' if local else 'https'}://{host}/v2/{name}", follow_redirects=True
-        ) as client:
+        client, tag = _registry(image)
+        with client:
             manifest = _manifest(client, tag)
             config = _get(client, f"/blobs/{manifest['config']['digest']}")["config"]
         size = sum(layer["size"] for layer in manifest["layers"]) / 1e6
         return cls(config.get("Labels") or {}, config.get("User", ""), config.get("Entrypoint") or [], size)
+
+
+def pinned(image: str) -> str:
+    """The image by its digest: a node that has another one of that tag pulls it all the same.
+
+    :param image: full name with its tag.
+    """
+    client, tag = _registry(image)
+    with client:
+        found = client.head(f"/manifests/{tag}", headers={"Accept": ", ".join(MANIFESTS)}).raise_for_status()
+    return f"{image.removesuffix(f':{tag}')}@{found.headers['Docker-Content-Digest']}"
+
+
+def _registry(image: str) -> tuple[httpx.Client, str]:
+    """A client for the image's repository, and its tag."""
+    host, _, path = image.partition("/")
+    name, _, tag = path.rpartition(":")
+    scheme = "http" if host.startswith(("localhost", "127.")) else "https"
+    return httpx.Client(base_url=f"{scheme}://{host}/v2/{name}", follow_redirects=True), tag
 
 
 def _manifest(client: httpx.Client, reference: str) -> Any:

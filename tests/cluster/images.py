@@ -17,7 +17,7 @@ __all__ = ["AIRFLOW", "FAUST", "STREAMING", "TRAINER", "Images"]
 
 ROOT = Path(__file__).parents[2]
 FOLDER = Path(__file__).parent / "images"
-SERVICES = ("minio", "postgres", "mlflow")
+SERVICES = ("minio", "postgres", "mlflow", "seldon")
 AIRFLOW = "mlplatform-airflow"
 FAUST = "mlplatform-faust"
 STREAMING = "mlplatform-streaming"

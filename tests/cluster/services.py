@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["BUCKETS", "Services"]
 
 MANIFESTS = Path(__file__).parent / "manifests"
-BUCKETS = ("pond", "staging", "mlflow", "logs")
+BUCKETS = ("pond", "staging", "mlflow", "logs", "models")
 NAMES = ("minio", "postgres", "mlflow")
 
 

@@ -23,7 +23,14 @@ from tests.waiting import wait_for
 
 REPOSITORY = Path(__file__).parents[2]
 # Megabytes that a node pulls: what was measured, and a fifth more.
-LARGEST = {"airflow": 430, "trainer": 515, "model-server": 480, "streaming": 110, "faust": 125}
+LARGEST = {
+    "airflow": 430,
+    "trainer": 515,
+    "model-server": 480,
+    "seldon-server": 365,
+    "streaming": 110,
+    "faust": 125,
+}
 ANOTHER_USER = 8888  # as which Seldon runs model servers, and OpenShift anything
 RESTRICTED = {
     "allowPrivilegeEscalation": False,
@@ -310,3 +317,29 @@ def test_the_model_server_serves_what_the_trainer_made(pods: Pods) -> None:
     assert "rest_server_requests_total" in told["metrics"]
     pods.terminate(pod)
     assert pods.code(pod) == 0
+
+
+ASK_SELDON = """
+import json, urllib.request
+wine = json.load(open("/mnt/models/serving_input_example.json"))["dataframe_split"]
+body = json.dumps({"data": {"names": wine["columns"], "ndarray": wine["data"]}}).encode()
+request = urllib.request.Request("http://localhost:9000/predict", body, {"Content-Type": "application/json"})
+print(json.load(urllib.request.urlopen(request))["data"]["ndarray"])
+"""
+
+
+def test_the_seldon_server_serves_what_the_trainer_made(pods: Pods) -> None:
+    # Environment, folder and user as Seldon gives them.
+    parameters = [{"name": "xtype", "value": "DataFrame", "type": "STRING"}]
+    parameters += [{"name": "model_uri", "value": "/mnt/models", "type": "STRING"}]
+    env = {"HTTP_SERVICE_PORT": "9000", "GRPC_SERVICE_PORT": "9500", "METRICS_SERVICE_PORT": "6000"}
+    env |= {"ID": "wine", "PARAMETERS": json.dumps(parameters)}
+    variables = tuple((f"PREDICTIVE_UNIT_{key}", value) for key, value in env.items())
+    both = ("/tmp", "/mnt/models")
+    server = Job("seldon-server", writable=both, env=variables, probe="/health/ping")
+    with_example = MAKE_MODEL.replace("pip_requirements", "input_example=x.head(1), pip_requirements")
+    pod = pods.start(server, python("trainer", with_example, writable=both), ANOTHER_USER)
+    pods.kubectl("wait", f"pod/{pod}", "--for=condition=Ready", "--timeout=280s")
+    assert pods.kubectl("exec", pod, "-c", "job", "--", "python", "-c", ASK_SELDON).strip() == "[0]"
+    pods.terminate(pod)
+    wait_for(lambda: pods.kubectl.get("pod", pod)["status"]["phase"] != "Running", "for its end", 60)

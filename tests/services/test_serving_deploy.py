@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -165,6 +166,55 @@ def test_a_model_is_served_replaced_and_kept(local: LocalServing, registry: Mlfl
     local.ensure_front()
     eventually(lambda: predict(local).status_code == 200, "it serves again")
     assert predict(local).headers["x-mlplatform-model-version"] == "2"
+
+
+def test_a_canary_of_real_models_is_judged_by_what_the_front_counts(
+    local: LocalServing, registry: MlflowServer, tmp_path: Path
+) -> None:
+    first = deploy_task(local, registry, tmp_path, {"name": "served", "version": 1})
+    assert first.run()["version"] == "1"
+    canary = deploy_task(local, registry, tmp_path, {"name": "served", "version": 2})
+    analysis = [
+        {"name": "errors", "metric": "error-rate", "max": 0.05},
+        {"metric": "latency-p99", "max": 5, "name": "slow"},
+    ]
+    canary.arguments["rollout"] = {
+        "strategy": "canary", "steps": [50, 100], "interval": "3s", "check_every": "1s", "analysis": analysis,
+    }  # fmt: skip
+    with Predictions(local) as users:
+        process = canary.start()
+        eventually(lambda: "2" in users.versions, "the candidate answers")
+        process.kill()
+        process.wait()
+        result = canary.run()
+    assert (result["version"], result["former_version"], result["result"]) == ("2", "1", "done")
+    assert result["steps"][:2] == ["50 %", "100 %"]
+    assert predict(local).headers["x-mlplatform-model-version"] == "2"
+    eventually(lambda: len(servers(local)) == 1, "one server is left")
+
+
+class Predictions:
+    """Somebody who asks for predictions without a pause."""
+
+    def __init__(self, local: LocalServing) -> None:
+        self.local = local
+        self.versions: set[str] = set()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._ask)
+
+    def __enter__(self) -> Predictions:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _ask(self) -> None:
+        while not self._stop.is_set():
+            answer = predict(self.local)
+            assert answer.status_code == 200, answer.text
+            self.versions.add(answer.headers["x-mlplatform-model-version"])
 
 
 def assert_secret_is_nowhere(local: LocalServing, folder: Path) -> None:

@@ -14,7 +14,7 @@ DOCKER = REPOSITORY / "docker"
 IMAGES = sorted(path.parent.name for path in DOCKER.glob("*/Dockerfile"))
 LABELS = ("title", "description", "source", "version", "revision", "licenses")
 # What a model is made of: a model is loaded with the versions it was made with.
-MODEL_PARTS = ("cloudpickle", "joblib", "mlflow", "numpy", "pandas", "pyarrow", "scikit-learn", "scipy", "skops")
+MODEL_PARTS = ("cloudpickle", "joblib", "numpy", "pandas", "pyarrow", "scikit-learn", "scipy", "skops")
 
 
 def instructions(name: str) -> list[tuple[str, str]]:
@@ -32,8 +32,8 @@ def requirements(path: Path) -> dict[str, set[str]]:
     return pins
 
 
-def test_there_are_five() -> None:
-    assert IMAGES == ["airflow", "faust", "model-server", "streaming", "trainer"]
+def test_there_are_six() -> None:
+    assert IMAGES == ["airflow", "faust", "model-server", "seldon-server", "streaming", "trainer"]
 
 
 @pytest.mark.parametrize("name", IMAGES)
@@ -98,9 +98,11 @@ def test_versions_are_those_of_the_package(name: str) -> None:
     assert {one: theirs[one] for one in theirs if one in ours} == {one: ours[one] for one in theirs if one in ours}
 
 
-def test_the_model_server_has_what_the_trainer_makes_models_of() -> None:
-    trainer, server = (requirements(DOCKER / name / "requirements.txt") for name in ("trainer", "model-server"))
+@pytest.mark.parametrize(("name", "mlflow"), [("model-server", "mlflow"), ("seldon-server", "mlflow-skinny")])
+def test_model_servers_have_what_the_trainer_makes_models_of(name: str, mlflow: str) -> None:
+    trainer, server = (requirements(DOCKER / one / "requirements.txt") for one in ("trainer", name))
     assert {part: trainer[part] for part in MODEL_PARTS} == {part: server[part] for part in MODEL_PARTS}
+    assert trainer["mlflow"] == server[mlflow]
 
 
 def test_the_wine_project_asks_for_what_the_trainer_has() -> None:
@@ -124,7 +126,9 @@ def test_only_what_the_image_needs_reaches_the_builder(name: str) -> None:
     assert {f"!{source}" for source in copied} == set(rest)
 
 
-@pytest.mark.parametrize("script", ["build", "lock", "airflow/entrypoint", "trainer/pyenv"])
+@pytest.mark.parametrize(
+    "script", ["build", "lock", "airflow/entrypoint", "model-server/serve", "seldon-server/serve", "trainer/pyenv"]
+)
 def test_scripts_can_be_run(script: str) -> None:
     path = DOCKER / script
     assert os.access(path, os.X_OK)
@@ -176,7 +180,8 @@ def test_a_builder_that_fails_fails_the_build() -> None:
 def test_an_image_that_is_not_there_is_told_with_those_that_are(builder: Path) -> None:
     done = build("trainr", IMAGE_BUILD=str(builder))
     assert done.returncode == 2
-    assert "no image is called trainr, only: airflow faust model-server streaming trainer" in done.stderr
+    known = "airflow faust model-server seldon-server streaming trainer"
+    assert f"no image is called trainr, only: {known}" in done.stderr
 
 
 def test_entrypoint_runs_programs_and_else_airflow(tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
 """A stand-in for MLflow's scoring process: a real HTTP server that starts at once and misbehaves as its folder tells.
 
 The model folder holds ``behaviour.json``: ``version`` (what it answers), ``start`` (seconds until it listens), ``exit``
-(exit code instead of serving), ``silent`` (never listens).
+(exit code instead of serving), ``silent`` (never listens), ``status`` (of answers to POST), ``delay`` (seconds before
+them), ``dies`` (at the first POST).
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
     # Headers and body are two packets; the second must not wait for the first one's acknowledgement.
     disable_nagle_algorithm = True
     version = ""
+    status = 200
+    delay = 0.0
+    dies = False
 
     def log_message(self, *arguments: object) -> None:
         pass
@@ -35,12 +39,15 @@ class Handler(http.server.BaseHTTPRequestHandler):
             Path(order["wait_for"] + ".started").touch()
             while not Path(order["wait_for"]).exists():
                 time.sleep(0.02)
-        self._answer(self.path, len(body))
+        if self.dies:
+            os._exit(9)
+        time.sleep(self.delay)
+        self._answer(self.path, len(body), self.status)
 
-    def _answer(self, path: str, size: int = 0) -> None:
+    def _answer(self, path: str, size: int = 0, status: int = 200) -> None:
         told = {"version": self.version, "pid": os.getpid(), "path": path, "size": size, "headers": dict(self.headers)}
         content = json.dumps(told).encode()
-        self.send_response(200)
+        self.send_response(status)
         self.send_header("content-type", "application/json")
         self.send_header("content-length", str(len(content)))
         self.end_headers()
@@ -55,6 +62,8 @@ class Server(http.server.ThreadingHTTPServer):
 def main() -> None:
     behaviour = json.loads((Path(sys.argv[1]) / "behaviour.json").read_text())
     Handler.version = behaviour["version"]
+    Handler.status, Handler.delay = behaviour.get("status", 200), behaviour.get("delay", 0.0)
+    Handler.dies = behaviour.get("dies", False)
     if "exit" in behaviour:
         print("ModuleNotFoundError: No module named 'lightgbm'", flush=True)
         sys.exit(behaviour["exit"])

@@ -48,11 +48,16 @@ def wish(
     ready_timeout: float = 30,
     **behaviour: Any,
 ) -> int:
+    model = model_folder(folder, version, **behaviour)
+    served = ServedModel(name="wine", version=version)
+    return serving.apply(name, served, model, replicas=replicas, ready_timeout=timedelta(seconds=ready_timeout))
+
+
+def model_folder(folder: Path, version: str, **behaviour: Any) -> Path:
     model = folder / f"model-{version}"
     model.mkdir(exist_ok=True)
     (model / "behaviour.json").write_text(json.dumps({"version": version, **behaviour}))
-    served = ServedModel(name="wine", version=version)
-    return serving.apply(name, served, model, replicas=replicas, ready_timeout=timedelta(seconds=ready_timeout))
+    return model
 
 
 def processes(serving: LocalServing) -> set[int]:

@@ -5,16 +5,20 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
-from airflow_mlplatform.exceptions import ConfigurationError, ServiceUnavailable, ServingFailed, UnsupportedHere
+from airflow_mlplatform.exceptions import ConfigurationError, ProcessFailed, ServiceUnavailable, ServingFailed
 from airflow_mlplatform.operators.local_deploy import LocalDeployOperator
 from airflow_mlplatform.operators.preflight import PreflightOperator
 from airflow_mlplatform.operators.served_model import find_version
+from airflow_mlplatform.serving.state import Outcome as RolloutOutcome
+from airflow_mlplatform.serving.state import Who
 from airflow_mlplatform.specs.deployment import Rollout, Serving
+from airflow_mlplatform.triggers.local_rollout import RolloutEnd
 from airflow_mlplatform.triggers.local_serving import LocalServingTrigger, read_event
 from tests.services.runtime.conftest import deploy, eventually, servers, wish
 
@@ -27,11 +31,45 @@ MODEL = {"name": "wine", "version": 1}
 
 
 @pytest.mark.parametrize(
-    "rollout", [{"strategy": "canary", "steps": [5, 100]}, {"strategy": "shadow"}, {"strategy": "ab"}]
+    ("rollout", "deferred"),
+    [(None, False), ({"strategy": "canary", "steps": [5, 100]}, True), ({"strategy": "ab"}, True)],
 )
-def test_other_strategies_need_kubernetes(rollout: dict[str, Any]) -> None:
-    with pytest.raises(UnsupportedHere, match=rf"{rollout['strategy']} needs Kubernetes with Seldon"):
-        LocalDeployOperator(task_id="deploy", serving={"name": "wine"}, model=MODEL, rollout=rollout)
+def test_only_rollouts_by_steps_wait_in_the_triggerer(rollout: dict[str, Any] | None, deferred: bool) -> None:
+    operator = LocalDeployOperator(task_id="deploy", serving={"name": "wine"}, model=MODEL, rollout=rollout)
+    assert operator.deferrable is deferred
+
+
+def outcome(result: str, why: str = "", *, lasting: bool = True) -> dict[str, Any]:
+    who = Who(id="x", attempt=1, dag_id="dag", run_id="run", task_id="deploy")
+    ended = RolloutOutcome.model_validate(
+        {
+            "who": who, "result": result, "why": why, "lasting": lasting, "wish": "", "strategy": "canary",
+            "model": "wine", "version": "2", "former_version": "1", "steps": ("25 %",), "at": datetime.now(UTC),
+        }
+    )  # fmt: skip
+    return RolloutEnd(kind="outcome", outcome=ended).model_dump(mode="json")
+
+
+def ended(event: dict[str, Any]) -> dict[str, Any]:
+    operator = LocalDeployOperator(
+        task_id="deploy", serving={"name": "wine"}, model=MODEL, rollout={"strategy": "canary", "steps": [25, 100]}
+    )
+    return operator.end_rollout({}, event)  # type: ignore[typeddict-item]
+
+
+def test_how_a_rollout_ends_the_task() -> None:
+    done = ended(outcome("done"))
+    assert (done["version"], done["former_version"], done["steps"], done["result"]) == ("2", "1", ["25 %"], "done")
+    with pytest.raises(AirflowSkipException, match="did not win"):
+        ended(outcome("kept", "it did not win"))
+    with pytest.raises(AirflowFailException, match="errors: 1 is above"):
+        ended(outcome("aborted", "errors: 1 is above 0.1"))
+    with pytest.raises(ServingFailed, match="was aborted"):
+        ended(outcome("aborted", "the server died", lasting=False))
+    with pytest.raises(ProcessFailed, match="a retry goes on"):
+        ended(RolloutEnd(kind="lost", message="away; a retry goes on").model_dump(mode="json"))
+    with pytest.raises(AirflowFailException, match="not one of LocalRolloutTrigger"):
+        ended({"kind": "success"})
 
 
 def test_a_bad_endpoint_is_told_when_the_dag_is_built() -> None:

@@ -133,17 +133,66 @@ def test_a_deployment_goes_through_its_gate() -> None:
     assert dag.max_active_runs == 1
 
 
+@pytest.mark.usefixtures("kubernetes")
+def test_on_kubernetes_a_run_is_for_what_its_param_says() -> None:
+    dag = build(DEPLOYMENT)
+    names = ("turn", "gate", "approval", "preflight", "deploy", "promote")
+    assert [task.task_id for task in dag.topological_sort() if task.task_id in names] == list(names)
+    assert {task.task_id for task in dag.tasks} - set(names) == {"rollback", "scale", "teardown"}
+    assert dag.params["action"] == "deploy"
+    # Only these cost a worker in an ordinary run, beside the one that ends the gate.
+    workers = {task.task_id for task in dag.tasks if not task.start_from_trigger}
+    assert workers - {"preflight"} == {"approval", "promote"}
+
+
+@pytest.mark.usefixtures("kubernetes")
+def test_a_pause_is_an_approval_between_two_tasks_of_one_rollout() -> None:
+    dag = build(DEPLOYMENT.replace("interval: 10m", "interval: 10m\n  pause: {after: 25, users: [ann]}"))
+    assert {"deploy": {"approve_step"}, "approve_step": {"deploy_on"}, "deploy_on": {"promote"}}.items() <= (
+        arrows(dag).items()
+    )
+    assert dag.get_task("deploy_on").start_trigger_args.trigger_kwargs["plan"]["resumes"] == "deploy"
+
+
+@pytest.mark.usefixtures("kubernetes")
+def test_an_ab_test_that_stays_promotes_nobody() -> None:
+    text = DEPLOYMENT.replace(CANARY, "rollout: {strategy: ab, weight: 30}")
+    assert "promote" not in arrows(build(text))
+    query = "q{p='$predictor'}"
+    winner = f'rollout: {{strategy: ab, weight: 30, winner: {{query: "{query}", best: max}}}}'
+    assert "promote" in arrows(build(DEPLOYMENT.replace(CANARY, winner)))
+
+
+@pytest.mark.usefixtures("kubernetes")
+def test_the_param_that_says_what_a_run_is_for_is_ours() -> None:
+    with pytest.raises(SpecError, match=r"params.action: that param says what a run of a deployment is for"):
+        build(f"{DEPLOYMENT}params: {{action: {{type: string, default: x}}}}\n")
+
+
 def test_approval_and_preflight_are_there_only_if_asked_for() -> None:
     text = DEPLOYMENT.replace(CANARY, "").replace("  approval: {users: [ann, bob], timeout: 1d}\n", "")
     dag = build(text.replace("preflight: true", "preflight: false"))
     assert [task.task_id for task in dag.topological_sort()] == ["gate", "deploy", "promote"]
 
 
+@pytest.mark.parametrize(("default", "choice"), [("", "Reject"), (", default: approve", "Approve")])
+def test_what_no_answer_means_is_for_the_spec_to_say(default: str, choice: str) -> None:
+    approval = build(DEPLOYMENT.replace("timeout: 1d}", f"timeout: 1d{default}}}")).get_task("approval")
+    assert approval.defaults == [choice]
+
+
+def test_a_rollout_by_steps_runs_on_this_machine_too() -> None:
+    dag = build(DEPLOYMENT)
+    deploy = dag.get_task("deploy")
+    assert type(deploy).__name__ == "LocalDeployOperator"
+    assert (deploy.rollout.strategy, deploy.deferrable) == ("canary", True)
+    assert "deploy" in dag.get_task("promote").upstream_task_ids
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         (ETL.replace("TOKEN: {secret: shop, key: token}, ", ""), "needs Kubernetes"),
-        (DEPLOYMENT, "canary needs Kubernetes with Seldon"),
     ],
 )
 def test_what_this_runtime_cannot_do_is_an_import_error_at_the_spec(text: str, message: str) -> None:

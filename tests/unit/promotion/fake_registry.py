@@ -25,12 +25,14 @@ Answer = tuple[int, dict[str, Any]]
 class FakeRegistry:
     """Models by name, each with aliases, tags and versions; runs by id.
 
+    :param page: most models that a search gives in one answer.
     :param fault: asked before each request; what it returns is the answer, ``None`` lets the request through.
     """
 
     models: dict[str, dict[str, Any]] = field(default_factory=dict)
     runs: dict[str, dict[str, Any]] = field(default_factory=dict)
     requests: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    page: int = 1000
     fault: Callable[[httpx.Request], httpx.Response | None] = lambda request: None
 
     def client(self) -> MlflowClient:
@@ -73,12 +75,20 @@ class FakeRegistry:
         return httpx.Response(status, json=body)
 
     def _get_registered_models_get(self, name: str) -> Answer:
-        if name not in self.models:
-            return missing(name)
+        return (200, {"registered_model": self._describe(name)}) if name in self.models else missing(name)
+
+    def _get_registered_models_search(self, max_results: str, page_token: str = "0") -> Answer:
+        names, start, size = sorted(self.models), int(page_token), min(int(max_results), self.page)
+        end = start + size
+        page = {"registered_models": [self._describe(name) for name in names[start:end]]}
+        return 200, page | ({"next_page_token": str(end)} if end < len(names) else {})
+
+    def _describe(self, name: str) -> dict[str, Any]:
         model = self.models[name]
         aliases = [{"alias": alias, "version": str(number)} for alias, number in model["aliases"].items()]
         tags = [{"key": key, "value": value} for key, value in model["tags"].items()]
-        return 200, {"registered_model": {"name": name, "aliases": aliases, "tags": tags}}
+        created = model.setdefault("created", CREATED)
+        return {"name": name, "aliases": aliases, "tags": tags, "creation_timestamp": created}
 
     def _post_registered_models_create(self, name: str, tags: list[dict[str, str]], description: str) -> Answer:
         if name in self.models:
@@ -93,6 +103,18 @@ class FakeRegistry:
         if int(version) not in self.models[name]["versions"]:
             return missing(f"{name} {version}")
         self.models[name]["aliases"][alias] = int(version)
+        return 200, {}
+
+    def _delete_registered_models_alias(self, name: str, alias: str) -> Answer:
+        self.models[name]["aliases"].pop(alias, None)
+        return 200, {}
+
+    def _post_registered_models_set_tag(self, name: str, key: str, value: str) -> Answer:
+        self.models[name]["tags"][key] = value
+        return 200, {}
+
+    def _delete_model_versions_delete_tag(self, name: str, version: str, key: str) -> Answer:
+        self.models[name]["versions"][int(version)]["tags"].pop(key, None)
         return 200, {}
 
     def _get_model_versions_get(self, name: str, version: str) -> Answer:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -135,3 +136,51 @@ def test_a_champion_whose_run_is_gone_leaves_nothing_to_beat() -> None:
     assert "nothing to beat" in text(found)
     assert found.champion is not None
     assert found.champion.version == 1
+
+
+@pytest.mark.parametrize(
+    ("minutes", "rmse", "outcome"), [(59, 0.8, "pending"), (60, 0.8, "promote"), (59, 2.0, "refused")]
+)
+def test_min_age_is_waited_for_unless_something_else_refuses(minutes: int, rmse: float, outcome: str) -> None:
+    young = Contender(version(2, age=timedelta(minutes=minutes)), run({"rmse": rmse}))
+    found = verdict(young, metrics=[RMSE], min_age="1h")
+    assert found.outcome == outcome
+    assert ("may pass from 2026-03-01 12:01 UTC on" in text(found)) is (minutes == 59)
+
+
+def measured(number: int, on: str, rmse: float = 0.8, where: str = "run") -> Contender:
+    tags = {"mlplatform.data.slice": on} if on else {}
+    made = run({"rmse": rmse})
+    if where == "run":
+        made = replace(made, tags=tags)
+    return Contender(version(number, tags={} if where == "run" else tags), made)
+
+
+@pytest.mark.parametrize("where", ["run", "version"])
+def test_figures_of_different_data_are_not_compared(where: str) -> None:
+    found = verdict(measured(2, "june", 0.5, where), measured(1, "may", 0.8, where), metrics=[RMSE])
+    assert found.outcome == "refused"
+    assert "rmse 0.5: is at most 0.9, was measured on 'june' and the champion's on 'may'" in text(found)
+    assert "log the champion's on 'june' to its run run-1" in text(found)
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [("june", "june"), ("june", ""), ("", "may"), ("", "")])
+def test_figures_are_compared_where_no_tag_says_that_the_data_differ(ours: str, theirs: str) -> None:
+    assert verdict(measured(2, ours, 0.5), measured(1, theirs, 0.8), metrics=[RMSE]).promote
+
+
+def test_a_champion_that_was_measured_again_counts_with_what_its_run_says() -> None:
+    champion = replace(measured(1, "june"), version=version(1, tags={"mlplatform.data.slice": "may"}))
+    assert verdict(measured(2, "june", 0.5), champion, metrics=[RMSE]).promote
+
+
+def test_limits_hold_whatever_the_data_and_another_tag_may_name_them() -> None:
+    limit = GateMetric(name="rmse", max=0.9)
+    assert verdict(measured(2, "june"), measured(1, "may"), metrics=[limit]).promote
+    assert verdict(measured(2, "june"), measured(1, "may"), metrics=[RMSE], same_data="other").outcome == "refused"
+    assert verdict(measured(2, "june", 0.5), measured(1, "may"), metrics=[RMSE], same_data="other").promote
+
+
+def test_no_version_can_be_older_than_young_enough() -> None:
+    with pytest.raises(ValueError, match="min_age is not below max_age"):
+        Gate.model_validate({"min_age": "7d", "max_age": "1d"})

@@ -190,7 +190,7 @@ REFUSED = [
         DEPLOYMENT,
         "name: shop, namespace",
         "name: Shop_1, namespace",
-        "11:17 serving.name: the text 'Shop_1' does not match ^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$; change it",
+        "11:17 serving.name: the text 'Shop_1' does not match ^[a-z]([-a-z0-9]{0,61}[a-z0-9])?$; change it",
     ),
     (
         STREAMING,

@@ -5,10 +5,12 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from airflow.triggers.shared_stream import AdvanceItem, AdvanceOutcome
+from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
+from airflow.sdk.execution_time.comms import ErrorResponse
+from airflow.triggers.shared_stream import AdvanceItem, AdvanceOutcome, SharedStreamManager
 
 from airflow_mlplatform.assets import registry_asset
-from airflow_mlplatform.triggers.registry import CURSOR, AliasStream, Look, RegistryAliasTrigger
+from airflow_mlplatform.triggers.registry import CURSOR, Look, RegistryAliasTrigger, RegistryStream
 from tests.unit.promotion.fake_registry import FakeRegistry, down, unauthorised
 
 if TYPE_CHECKING:
@@ -138,6 +140,7 @@ async def test_a_model_made_anew_is_a_change_though_its_version_is_the_same(regi
     registry.train(alias="challenger")
     triggerer = Triggerer(store := Store())
     await triggerer.until(lambda: triggerer.events)
+    registry.models["wine"]["created"] += 1
     registry.models["wine"]["versions"][1]["run_id"] = "another"
     again = Triggerer(store)
     await again.until(lambda: again.events)
@@ -167,13 +170,13 @@ async def test_a_connection_that_is_missing_is_waited_for(
     registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     registry.train(alias="challenger")
-    stream = AliasStream("wine", "challenger", "later", TICK).open_stream()
+    stream = RegistryStream("later", TICK).open_stream()
     first = asyncio.ensure_future(anext(stream))
     await asyncio.sleep(5 * TICK)
     assert not first.done()
     monkeypatch.setenv("AIRFLOW_CONN_LATER", '{"conn_type": "mlflow", "host": "http://mlflow.test"}')
     look, _ = await asyncio.wait_for(first, 10)
-    assert look.bearer["version"] == 1
+    assert look.bearer("wine", "challenger")["version"] == 1
 
 
 async def test_two_assets_with_one_watcher_still_fire_and_a_warning_says_what_is_lost(
@@ -199,11 +202,12 @@ async def test_run_does_the_same_without_a_shared_stream(registry: FakeRegistry)
     assert store.values[CURSOR]["version"] == 1
 
 
-def test_each_alias_has_a_stream_of_its_own_and_equal_ones_are_one() -> None:
-    one = RegistryAliasTrigger("wine", "challenger")
-    assert one.shared_stream_key() == RegistryAliasTrigger(alias="challenger", model="wine").shared_stream_key()
+def test_all_aliases_of_a_server_share_a_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    one, named = RegistryAliasTrigger("wine", "challenger"), RegistryAliasTrigger("beer", "x", "mlflow_default")
+    assert one.shared_stream_key() == named.shared_stream_key()
+    assert one.shared_stream_key() != RegistryAliasTrigger("wine", "challenger", "other").shared_stream_key()
+    assert one.shared_stream_key() != RegistryAliasTrigger("wine", "challenger", poll_interval=60).shared_stream_key()
     assert one.serialize() == RegistryAliasTrigger(alias="challenger", model="wine").serialize()
-    assert one.shared_stream_key() != RegistryAliasTrigger("wine", "champion").shared_stream_key()
     assert one.hash(*one.serialize()) == one.hash(*RegistryAliasTrigger("wine", "challenger").serialize())
 
 
@@ -213,3 +217,108 @@ def test_the_asset_of_an_alias_is_always_the_same_and_reads_no_connection() -> N
     assert asset.uri == "mlflow://registry/red%20wine@challenger"
     assert registry_asset("wine", "a").name != registry_asset("wine", "b").name
     assert registry_asset("wine", "a", "other").name != registry_asset("wine", "a").name
+
+
+async def test_a_hundred_watchers_are_one_request_a_poll(registry: FakeRegistry) -> None:
+    for number in range(100):
+        registry.train(f"model-{number}", alias="challenger")
+    fired: list[str] = []
+    triggers = [RegistryAliasTrigger(f"model-{number}", "challenger", poll_interval=TICK) for number in range(100)]
+    assert len({trigger.shared_stream_key() for trigger in triggers}) == 1
+    manager = SharedStreamManager()
+
+    async def watch(number: int, trigger: RegistryAliasTrigger) -> None:
+        trigger.asset_state_store = Store()  # type: ignore[assignment]
+        key = trigger.shared_stream_key()
+        stream = manager.subscribe(trigger_id=number, trigger=trigger, key=key)
+        async for event in trigger.filter_shared_stream(stream):
+            if (seq := manager.bind_pending_event(trigger_id=number, key=key)) is not None:
+                manager.confirm_persisted([seq])
+            fired.append(event.payload["model"])
+
+    tasks = [asyncio.create_task(watch(number, trigger)) for number, trigger in enumerate(triggers)]
+    try:
+        await until(lambda: len(fired) == 100 and all(trigger.asset_state_store.values for trigger in triggers))
+        registry.requests.clear()
+        registry.train("model-7", alias="challenger")
+        await until(lambda: len(registry.requests) > 10 and len(fired) == 101)
+        asked = [call for call, _ in registry.requests]
+        assert asked.count("GET model-versions/get") == 1
+        assert set(asked) == {"GET registered-models/search", "GET model-versions/get"}
+        assert fired[-1] == "model-7"
+        assert not [task for task in tasks if task.done()]
+    finally:
+        for task in tasks:
+            task.cancel()
+        await manager.stop_all()
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(20):
+        while not condition():  # noqa: ASYNC110 - many things are waited for
+            await asyncio.sleep(TICK)
+
+
+async def test_a_model_pushed_out_of_a_page_is_not_announced_again(
+    registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("airflow_mlplatform.triggers.registry.LARGEST_PAGE", 2)
+    registry.page = 2
+    for name in ("a", "b", "wine"):
+        registry.train(name, alias="challenger")
+    triggerer = Triggerer(Store())
+    await triggerer.until(lambda: triggerer.events)
+    hidden = registry.models["wine"]
+    again = Triggerer(triggerer.trigger.asset_state_store)  # type: ignore[arg-type]
+    looks = 0
+
+    def fault(request: Any) -> None:
+        nonlocal looks
+        if request.url.path.endswith("search") and "page_token" not in request.url.params:
+            looks += 1
+            registry.models.pop("wine", None)
+            if looks != 3:
+                registry.models["wine"] = hidden
+
+    registry.fault = fault
+    await again.until(lambda: looks > 5)
+    assert again.events == []
+
+
+async def test_an_error_of_airflows_store_ends_no_watch(registry: FakeRegistry) -> None:
+    registry.train(alias="challenger")
+    store = Flaky()
+    triggerer = Triggerer(store)
+    await triggerer.until(lambda: store.values)
+    assert len(triggerer.events) == 1
+    assert store.values[CURSOR]["version"] == 1
+
+
+class Flaky(Store):
+    """A store whose first read and first write fail, as while Airflow's API server restarts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.failures = ["get", "set"]
+
+    def _fail(self, what: str) -> None:
+        if what in self.failures:
+            self.failures.remove(what)
+            raise AirflowRuntimeError(ErrorResponse(error=ErrorType.API_SERVER_ERROR))
+
+    def get(self, key: str) -> Any:
+        self._fail("get")
+        return super().get(key)
+
+    def set(self, key: str, value: Any) -> None:
+        self._fail("set")
+        super().set(key, value)
+
+
+async def test_what_an_older_release_noted_is_understood(registry: FakeRegistry) -> None:
+    registry.train(alias="challenger")
+    store = Store()
+    store.values[CURSOR] = {"version": 1, "run_id": "wine-1"}
+    triggerer = Triggerer(store)
+    await triggerer.until(lambda: len(triggerer.looks) > 3)
+    assert triggerer.events == []

@@ -1,0 +1,1 @@
+"""How a model comes into service on Seldon Core: resource, readiness, rollout. Knows no Airflow."""

@@ -1,0 +1,86 @@
+"""Requests at a steady rate, and what was answered."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import httpx
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["INPUT", "Load", "load"]
+
+INPUT: dict[str, Any] = {"inputs": [{"name": "alcohol", "shape": [1], "datatype": "FP64", "data": [14.2]}]}
+SENDERS = 16
+
+
+class Load:
+    """What was answered so far."""
+
+    def __init__(self) -> None:
+        self._answers: list[tuple[int, str]] = []
+
+    @property
+    def total(self) -> int:
+        """How many requests were answered."""
+        return len(self._answers)
+
+    def codes(self) -> Counter[int]:
+        """Answers by HTTP status; 0 is none at all."""
+        return Counter(code for code, _ in self._answers)
+
+    def seen(self, since: int = 0) -> Counter[str]:
+        """Good answers by the model that gave them.
+
+        :param since: how many answers are left out, as `total` told earlier.
+        """
+        return Counter(model for code, model in self._answers[since:] if code == 200)
+
+    def take(self, code: int, model: str) -> None:
+        """Count an answer."""
+        self._answers.append((code, model))
+
+
+@contextmanager
+def load(url: str, rate: float) -> Iterator[Load]:
+    """Send requests while the block runs.
+
+    :param url: where inference requests go.
+    :param rate: requests a second.
+    """
+    found, ended = Load(), threading.Event()
+    limits = httpx.Limits(max_connections=SENDERS)
+    with httpx.Client(timeout=10, limits=limits) as client, ThreadPoolExecutor(SENDERS) as senders:
+        pace = threading.Thread(target=_pace, args=(client, url, rate, found, ended, senders), daemon=True)
+        pace.start()
+        try:
+            yield found
+        finally:
+            ended.set()
+            pace.join()
+
+
+def _pace(
+    client: httpx.Client, url: str, rate: float, found: Load, ended: threading.Event, senders: ThreadPoolExecutor
+) -> None:
+    due = time.monotonic()
+    while not ended.wait(max(0.0, due - time.monotonic())):
+        # After a stall the lost requests are not made up for.
+        due = max(due + 1 / rate, time.monotonic() - 1)
+        senders.submit(_send, client, url, found)
+
+
+def _send(client: httpx.Client, url: str, found: Load) -> None:
+    try:
+        answer = client.post(url, json=INPUT)
+    except httpx.HTTPError:
+        found.take(0, "")
+        return
+    model = answer.json().get("model_version", "") if answer.status_code == 200 else ""
+    found.take(answer.status_code, model)
