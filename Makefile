@@ -8,7 +8,7 @@ OLDEST_AIRFLOW := 3.3.0
 COMPILE := $(VENV)/bin/uv pip compile -q pyproject.toml --extra demo --extra kafka --extra kubernetes --group dev \
 	--universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 
-.PHONY: help demo test test-cluster test-long test-range lint format lock benchmarks benchmarks-cluster clean
+.PHONY: help demo test test-cluster test-long test-range lint format lock benchmarks benchmarks-cluster stack stack-down push-specs connect-image clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-19s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,6 +54,23 @@ lock: $(VENV)/.installed ## resolve the lock files anew from pyproject.toml
 	$(COMPILE) -o requirements.lock
 	echo "apache-airflow==$(OLDEST_AIRFLOW)" | $(COMPILE) --resolution lowest-direct --constraint - -o requirements-oldest.lock
 	docker/lock
+
+PROFILE ?= small
+STACK := helmfile --file helm-values/helmfile.yaml --environment $(PROFILE)
+
+stack: ## the whole stack on the cluster of KUBECONFIG: PROFILE=small or production; docs/install.md
+	@python3 helm-values/prerequisites.py $(PROFILE)
+	$(STACK) sync
+
+stack-down: ## remove the stack; volumes, databases, secrets and custom resources stay (docs/operations.md)
+	$(STACK) destroy
+
+SPECS ?= dag_specs
+push-specs: ## copy a folder of specs (SPECS=dag_specs) to the bucket that the small profile reads them from
+	@python3 helm-values/push_specs.py $(SPECS)
+
+connect-image: ## build Kafka Connect's image with the connectors of the examples
+	docker build --tag $(IMAGE_REGISTRY)$(if $(IMAGE_REGISTRY),/)mlplatform-connect:$(or $(IMAGE_TAG),dev) helm-values/connect-image
 
 clean: ## remove the environment and what the demo made
 	rm -rf $(VENV) .venv-range .demo

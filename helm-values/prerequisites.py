@@ -1,7 +1,7 @@
 """Whether a cluster can bear the stack: run by ``make stack`` before anything is installed.
 
-``prerequisites.py PROFILE``; needs nothing but Python, ``kubectl``, ``helm`` and ``helmfile``. Ends with 1 and a line for each
-thing that is missing, with what to do about it.
+``prerequisites.py PROFILE`` needs nothing but Python, ``kubectl``, ``helm`` and ``helmfile``. It ends with 1 and a line
+for each thing that is missing, with what to do about it.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def problems(found: Found, profile: str) -> Iterator[str]:
     """Yield what is missing, one sentence each."""
     cpus, memory, nodes = NEEDED[profile]
     if found.version < KUBERNETES:
-        yield f"Kubernetes is {_dotted(found.version)}; the stack needs {_dotted(KUBERNETES)} or newer: upgrade the cluster"
+        yield f"Kubernetes is {_dotted(found.version)}; the stack needs {_dotted(KUBERNETES)} or newer: upgrade it"
     if found.nodes < nodes:
         yield f"{found.nodes} nodes take pods; profile {profile} wants {nodes}: add nodes, or use PROFILE=small"
     if found.cpus < cpus or found.memory < memory:
@@ -63,13 +63,13 @@ def problems(found: Found, profile: str) -> Iterator[str]:
         )
     if not found.default_storage:
         yield (
-            "there is no default storage class; mark one with the annotation storageclass.kubernetes.io/is-default-class=true, "
-            f"or name one as storageClass in helm-values/environments/{profile}.yaml"
+            "there is no default storage class; annotate one with storageclass.kubernetes.io/is-default-class=true, or "
+            f"name one as storageClass in helm-values/environments/{profile}.yaml"
         )
     if found.default_ingress not in ("", "istio"):
         yield (
-            f"{found.default_ingress} is the default ingress class; ingresses of the stack name istio themselves, but two "
-            "ingresses may want the same ports: free 80 and 443, or set ingress.service to ClusterIP (a note, not an error)"
+            f"{found.default_ingress} is the default ingress class, and may hold ports 80 and 443, which Istio wants: "
+            "free them, or set ingress.service to ClusterIP (a note, not an error)"
         )
 
 
@@ -136,11 +136,11 @@ def _amount(quantity: str) -> float:
 def main(profile: str) -> int:
     """Print what is missing; return 1 if that keeps the stack from coming up."""
     if profile not in NEEDED:
-        print(f"there is no profile {profile!r}; choose {' or '.join(NEEDED)}")
+        print(f"there is no profile {profile!r}; choose {' or '.join(NEEDED)}")  # noqa: T201
         return 1
     lacking = list(missing_tools()) or list(problems(look(), profile))
     for line in lacking:
-        print(f"- {line}")
+        print(f"- {line}")  # noqa: T201
     return int(any("a note" not in line for line in lacking))
 
 

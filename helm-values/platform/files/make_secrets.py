@@ -1,6 +1,6 @@
 """Make the platform's secrets once, in the cluster: what is there is never changed, and nothing is printed but names.
 
-Run by the job of this chart: ``make_secrets.py SPECIFICATION``, with ENDPOINT, REGION and POSTGRESQL in its environment.
+The job of this chart runs ``make_secrets.py SPECIFICATION``, with ENDPOINT, REGION and POSTGRESQL in its environment.
 """
 
 from __future__ import annotations
@@ -123,4 +123,4 @@ class Cluster:
 if __name__ == "__main__":
     place = {name: os.environ[name.upper()] for name in ("endpoint", "region", "postgresql")}
     for made in Maker(Cluster(), place).make(yaml.safe_load(Path(sys.argv[1]).read_text("utf-8"))):
-        print("made", made)
+        print("made", made)  # noqa: T201 - the log of the job
