@@ -8,7 +8,8 @@ OLDEST_AIRFLOW := 3.3.0
 COMPILE := $(VENV)/bin/uv pip compile -q pyproject.toml --extra demo --extra kafka --extra kubernetes --group dev \
 	--universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 
-.PHONY: help demo test test-cluster test-long test-range lint format lock benchmarks benchmarks-kafka benchmarks-cluster clean
+.PHONY: help demo test test-cluster test-long test-range lint format lock benchmarks benchmarks-kafka benchmarks-cluster stack \
+	stack-down push-specs connect-image clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-19s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,7 +22,7 @@ test: $(VENV)/.installed ## all tests: first those that need nothing, then those
 	$(VENV)/bin/python -m pytest tests/services tests/airflow -m "not long"
 
 test-cluster: $(VENV)/.installed ## tests on the Kubernetes cluster of KUBECONFIG; what else they need: CONTRIBUTING.md
-	docker/build airflow streaming trainer
+	docker/build airflow model-server seldon-server streaming trainer
 	MLPLATFORM_IMAGES_BUILT=1 $(VENV)/bin/python -m pytest tests/cluster -m "not long"
 
 test-long: $(VENV)/.installed ## what takes minutes: kills at every step, package environments, all images, every pod failure
@@ -58,6 +59,23 @@ lock: $(VENV)/.installed ## resolve the lock files anew from pyproject.toml
 	$(COMPILE) -o requirements.lock
 	echo "apache-airflow==$(OLDEST_AIRFLOW)" | $(COMPILE) --resolution lowest-direct --constraint - -o requirements-oldest.lock
 	docker/lock
+
+PROFILE ?= small
+STACK := helmfile --file helm-values/helmfile.yaml --environment $(PROFILE)
+
+stack: ## the whole stack on the cluster of KUBECONFIG: PROFILE=small or production; docs/install.md
+	@python3 helm-values/prerequisites.py $(PROFILE)
+	$(STACK) sync
+
+stack-down: ## remove the stack; volumes, databases, secrets and custom resources stay (docs/operations.md)
+	$(STACK) destroy
+
+SPECS ?= dag_specs
+push-specs: ## copy a folder of specs (SPECS=dag_specs) to the bucket that the small profile reads them from
+	@python3 helm-values/push_specs.py $(SPECS)
+
+connect-image: ## build Kafka Connect's image with the connectors of the examples
+	docker build --tag $(IMAGE_REGISTRY)$(if $(IMAGE_REGISTRY),/)mlplatform-connect:$(or $(IMAGE_TAG),dev) helm-values/connect-image
 
 clean: ## remove the environment and what the demo made
 	rm -rf $(VENV) .venv-range .demo

@@ -1,0 +1,17 @@
+{{/* Labels that everything of ours bears. */}}
+{{- define "platform.labels" -}}
+app.kubernetes.io/part-of: mlplatform
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+{{- end }}
+
+{{- define "platform.image" -}}
+{{ .root.Values.images.registry }}{{ .name }}:{{ .root.Values.images.tag }}
+{{- end }}
+
+{{- define "platform.s3Endpoint" -}}
+{{ .Values.s3.endpoint | default "http://minio.minio.svc.cluster.local:9000" }}
+{{- end }}
+
+{{- define "platform.postgresqlHost" -}}
+{{ .Values.postgresql.host | default "platform-db-rw.databases.svc.cluster.local" }}
+{{- end }}
