@@ -76,6 +76,7 @@ class Abort(Note):
     :param lasting: no other try can mend it.
     :param wanted: a person asked for it, so it is no failure.
     :param kept: the candidate lost its A/B test, which is no failure either.
+    :param draining: the candidate is still there, without requests.
     """
 
     why: str
@@ -83,6 +84,7 @@ class Abort(Note):
     lasting: bool = True
     wanted: bool = False
     kept: bool = False
+    draining: bool = False
 
 
 class RolloutState(Note):

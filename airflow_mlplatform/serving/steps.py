@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow_mlplatform.exceptions import ConfigurationError
 from airflow_mlplatform.serving.base import base_of, former_of, predictor_of, served_version
 from airflow_mlplatform.serving.decision import Apply, Ended, Finish, Need, Stalled, Wait
 from airflow_mlplatform.serving.edits import differences, edited
-from airflow_mlplatform.serving.going_back import abort, go_back, restored
+from airflow_mlplatform.serving.going_back import SETTLES, abort, go_back, on_the_way
 from airflow_mlplatform.serving.stages import Stage, predictors, stages
 from airflow_mlplatform.serving.state import RolloutState, outcome_of, state_of
 from airflow_mlplatform.serving.watching import watch
 from airflow_mlplatform.serving.writing import as_it_is, ended, with_notes
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from airflow_mlplatform.serving.decision import Decision, Look
     from airflow_mlplatform.serving.plan import RolloutPlan
 
 __all__ = ["decide"]
 
 Json = dict[str, Any]
-
-SETTLES = timedelta(seconds=10)
-"""Time that the proxies of an ingress have to learn of routes that are written already."""
 
 
 def decide(plan: RolloutPlan, look: Look) -> Decision:
@@ -179,9 +177,9 @@ def _former_predictor(state: RolloutState) -> Json | None:
     return predictor_of(state.former.spec, state.base) if state.former else None
 
 
-def _manifest(plan: RolloutPlan, state: RolloutState) -> Json:
+def _manifest(plan: RolloutPlan, state: RolloutState, live: Json | None = None) -> Json:
     if state.abort:
-        return restored(plan, state)
+        return on_the_way(plan, state, live)
     stage = _stages(plan, state)[state.step]
     return plan.resource.manifest(predictors(stage, _former_predictor(state), plan.resource, state.base))
 
@@ -207,7 +205,7 @@ class _UnderWay:
     def decide(self) -> Decision:
         plan, look, state = self.plan, self.look, self.state
         assert look.live is not None
-        if who_and_what := edited(look.live, _manifest(plan, state)):
+        if who_and_what := edited(look.live, _manifest(plan, state, look.live)):
             return self._stop(who_and_what)
         if state.abort:
             return go_back(plan, look, state)
@@ -229,7 +227,9 @@ class _UnderWay:
         assert self.look.live is not None
         why = f"{who_and_what} while the rollout was at {self.state.steps[-1]}; what they did stays, and it has stopped"
         outcome = ended(self.plan, self.state, self.look.now, "stopped", why)
-        return Finish(with_notes(as_it_is(self.look.live, _manifest(self.plan, self.state)), outcome), outcome)
+        return Finish(
+            with_notes(as_it_is(self.look.live, _manifest(self.plan, self.state, self.look.live)), outcome), outcome
+        )
 
     def _abort(self, why: str, *, lasting: bool = True) -> Decision:
         return abort(self.plan, self.look, self.state, why, lasting=lasting)
@@ -248,13 +248,12 @@ class _UnderWay:
         return waiting
 
     def _ready(self) -> Decision:
-        settled = self.state.since + SETTLES
-        if self._stage.kind == "drain" and self.look.now < settled:
-            return Wait(f"{self._stage}: until all proxies know", settled)
-        if not self._stage.watched:
+        if self._stage.kind == "whole":
             return self._advance()
         if self.state.ready is None:
             return self._note({"ready": self.look.now}, f"{self._stage}: ready")
+        if not self._stage.watched:
+            return self._settle(self.state.ready + SETTLES)
         if self.state.paused:
             return self._advance() if self.plan.answer == "approved" else self._paused()
         result = watch(self.plan, self.look, self.state)
@@ -263,6 +262,11 @@ class _UnderWay:
         if isinstance(result, str):
             return self._end_of_stage(result)
         return result
+
+    def _settle(self, until: datetime) -> Decision:
+        if self.look.now < until:
+            return Wait(f"{self._stage}: until all proxies know", until)
+        return self._advance()
 
     def _end_of_stage(self, winner: str) -> Decision:
         pause = self.plan.rollout.pause

@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -21,10 +22,16 @@ SENDERS = 16
 
 
 class Load:
-    """What was answered so far."""
+    """What was answered so far.
+
+    :ivar first: when each model answered first, by the monotonic clock.
+    :ivar problems: when and why a request was not answered well.
+    """
 
     def __init__(self) -> None:
         self._answers: list[tuple[int, str]] = []
+        self.first: dict[str, float] = {}
+        self.problems: list[str] = []
 
     @property
     def total(self) -> int:
@@ -42,9 +49,12 @@ class Load:
         """
         return Counter(model for code, model in self._answers[since:] if code == 200)
 
-    def take(self, code: int, model: str) -> None:
+    def take(self, code: int, model: str, problem: str = "") -> None:
         """Count an answer."""
         self._answers.append((code, model))
+        self.first.setdefault(model, time.monotonic())
+        if problem:
+            self.problems.append(f"{datetime.now(UTC):%H:%M:%S.%f} {code} {problem}")
 
 
 @contextmanager
@@ -79,8 +89,9 @@ def _pace(
 def _send(client: httpx.Client, url: str, found: Load) -> None:
     try:
         answer = client.post(url, json=INPUT)
-    except httpx.HTTPError:
-        found.take(0, "")
+    except httpx.HTTPError as error:
+        found.take(0, "", repr(error))
         return
-    model = answer.json().get("model_version", "") if answer.status_code == 200 else ""
-    found.take(answer.status_code, model)
+    good = answer.status_code == 200
+    model = answer.json().get("model_version", "") if good else ""
+    found.take(answer.status_code, model, "" if good else answer.text or "no text")

@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
-import os
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from airflow_mlplatform.exceptions import ProcessFailed
-from airflow_mlplatform.serving.manifest import SeldonManifest
-from airflow_mlplatform.serving.model import ServableModel
-from airflow_mlplatform.serving.plan import RolloutPlan
-from airflow_mlplatform.serving.rolling import Rolling
-from airflow_mlplatform.serving.state import OUTCOME, STATE, Outcome, Who
-from airflow_mlplatform.specs.deployment import Rollout, Serving
-from airflow_mlplatform.triggers.seldon_cluster import Place, open_around
-from tests.cluster.seldon_parts import GRAPH, SDEPS, SeldonParts
+from airflow_mlplatform.serving.state import STATE
+from tests.cluster.seldon_endpoint import Endpoint, reach
+from tests.cluster.seldon_parts import SDEPS, SeldonParts
 from tests.waiting import wait_for
+
+if TYPE_CHECKING:
+    from airflow_mlplatform.serving.plan import RolloutPlan
+    from airflow_mlplatform.serving.state import Outcome
 
 Json = dict[str, Any]
 
@@ -34,74 +30,14 @@ CANARY = {
     "failures": 1,
     "analysis": [ERRORS],
 }
+STEPS = ("25 %", "100 %", "new model behind the former name", "no requests for the candidate", "one predictor")
+LONGER = {**CANARY, "interval": "10m"}
 
 
 @pytest.fixture(autouse=True)
 def reached(seldon: SeldonParts, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let Airflow's hooks reach the cluster and Prometheus."""
-    monkeypatch.setenv("AIRFLOW__KUBERNETES_EXECUTOR__IN_CLUSTER", "False")
-    monkeypatch.setenv("AIRFLOW__KUBERNETES_EXECUTOR__CONFIG_FILE", os.environ["KUBECONFIG"])
-    prometheus = {"conn_type": "prometheus", "host": seldon.prometheus_url}
-    monkeypatch.setenv("AIRFLOW_CONN_PROMETHEUS_DEFAULT", json.dumps(prometheus))
-
-
-@dataclass(frozen=True)
-class Endpoint:
-    """One SeldonDeployment of a test.
-
-    :param seldon: what is there.
-    :param name: its name.
-    """
-
-    seldon: SeldonParts
-    name: str
-
-    def plan(self, model: str, rollout: Json | None = None, task: str = "a", **more: Any) -> RolloutPlan:
-        """What is to be rolled out."""
-        template = {"spec": {"predictors": [{"graph": {"name": GRAPH}}]}}
-        timeout = more.pop("ready_timeout", "60s")
-        serving = Serving.model_validate(
-            {
-                "name": self.name,
-                "namespace": self.seldon.kubectl.namespace,
-                "ready_timeout": timeout,
-                "template": template,
-                **more.pop("serving", {}),
-            },
-            strict=False,
-        )
-        servable = ServableModel(name="wine", version=model, uri=self.seldon.models[model].uri)
-        who = Who(id=task, attempt=more.pop("attempt", 1), dag_id="wine", run_id=task, task_id="deploy")
-        return RolloutPlan(
-            resource=SeldonManifest(serving, servable),
-            rollout=Rollout.model_validate(rollout or {}, strict=False),
-            ready_timeout=serving.ready_timeout,
-            who=who,
-            model="wine",
-            version=model,
-            **more,
-        )
-
-    async def roll(self, wanted: RolloutPlan) -> Outcome:
-        """Roll out, as a trigger does."""
-        place = Place(self.seldon.kubectl.namespace, self.name)
-        async with open_around(place, wanted.rollout, "", "", logging.getLogger(__name__)) as around:
-            return await Rolling(wanted, around).run()
-
-    def rolled(self, model: str, rollout: Json | None = None, **more: Any) -> Outcome:
-        """Roll out and return how it ended."""
-        return asyncio.run(self.roll(self.plan(model, rollout, **more)))
-
-    @property
-    def resource(self) -> Json:
-        """The resource as it is."""
-        return self.seldon.get(self.name)
-
-    def whole(self) -> Json:
-        """All of the resource that must be as it was after an abort."""
-        live = self.resource
-        notes = {key: value for key, value in live["metadata"]["annotations"].items() if key != OUTCOME}
-        return {"spec": live["spec"], "labels": live["metadata"]["labels"], "annotations": notes}
+    reach(monkeypatch, seldon.prometheus_url)
 
 
 @pytest.fixture
@@ -120,28 +56,88 @@ def serving(endpoint: Endpoint) -> Endpoint:
     return endpoint
 
 
+@pytest.fixture
+def another(seldon: SeldonParts) -> Iterator[Endpoint]:
+    """A second name on which nothing serves yet."""
+    name = seldon.name()
+    yield Endpoint(seldon, name)
+    seldon.delete(name)
+
+
 def test_a_canary_gets_its_share_by_steps_and_then_all(serving: Endpoint) -> None:
     with serving.seldon.load(serving.name, rate=20) as load:
         outcome = serving.rolled("better", CANARY)
-        wait_for(lambda: "better" in serving.seldon.ask(serving.name).text, "until better answers")
+        wait_for(lambda: serving.seldon.answering(serving.name) == "better", "until better answers")
     assert (outcome.result, outcome.former_version, outcome.version) == ("done", "good", "better")
-    assert outcome.steps[:3] == ("25 %", "100 %", "new model behind the former name")
-    assert set(load.codes()) == {200}
+    assert outcome.steps == STEPS
+    assert set(load.codes()) == {200}, load.problems
     assert [one["name"] for one in serving.resource["spec"]["predictors"]] == ["main"]
     assert STATE not in serving.resource["metadata"]["annotations"]
     assert serving.rolled("better", CANARY, task="b").result == "unchanged"
 
 
-def test_bad_metrics_bring_back_exactly_what_served(serving: Endpoint) -> None:
+def test_bad_metrics_bring_back_exactly_what_served(serving: Endpoint, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
     before = serving.whole()
-    with serving.seldon.load(serving.name, rate=30):
+    with serving.seldon.load(serving.name, rate=30) as load:
         outcome = serving.rolled("failing", {**CANARY, "interval": "30s"})
     assert (outcome.result, outcome.lasting) == ("aborted", True)
     assert "errors" in outcome.why
+    assert "going back: without the candidate" in caplog.text
+    # The model answers 500; nobody is sent to servers that are going.
+    assert set(load.codes()) == {200, 500}, load.problems
     assert serving.whole() == before
     wait_for(lambda: len(serving.seldon.deployments(serving.name)) == 1, "until the candidate has gone")
 
 
+def test_a_driver_that_dies_at_each_step_is_continued_by_another(serving: Endpoint, another: Endpoint) -> None:
+    before = serving.resource["metadata"]["generation"]
+    with serving.seldon.load(serving.name, rate=20) as load:
+        outcome, died_at = asyncio.run(killed(serving, serving.plan("better", CANARY)))
+    assert (outcome.result, outcome.steps) == ("done", STEPS)
+    assert died_at[:4] == STEPS[:4]
+    assert serving.resource["metadata"]["generation"] == before + len(STEPS)
+    assert set(load.codes()) == {200}, load.problems
+    another.rolled("better")
+    assert serving.whole() == another.whole()
+
+
+async def killed(endpoint: Endpoint, wanted: RolloutPlan) -> tuple[Outcome, tuple[str, ...]]:
+    """Roll out by drivers of which each dies as soon as it has begun a step; return the end and those steps."""
+    died_at: tuple[str, ...] = ()
+    while True:
+        driver = asyncio.create_task(endpoint.roll(wanted))
+        while not driver.done() and (steps := await asyncio.to_thread(steps_of, endpoint)) == died_at:
+            await asyncio.wait({driver}, timeout=0.05)
+        if driver.done():
+            return driver.result(), died_at
+        driver.cancel()
+        await asyncio.wait({driver})
+        died_at = steps
+
+
+def steps_of(endpoint: Endpoint) -> tuple[str, ...]:
+    return state.steps if (state := endpoint.state) else ()
+
+
+def test_a_rollback_takes_over_from_a_rollout(serving: Endpoint) -> None:
+    before = serving.whole()
+
+    async def both() -> tuple[Outcome, Outcome]:
+        rolling = asyncio.create_task(serving.roll(serving.plan("better", LONGER)))
+        await serving.until(lambda state: state.ready, "until the canary serves")
+        return await serving.roll(serving.way_back()), await rolling
+
+    with serving.seldon.load(serving.name, rate=20) as load:
+        back, stopped = asyncio.run(both())
+    assert (back.result, stopped.result) == ("done", "stopped")
+    assert "wine / rollback / deploy took over (rollback)" in stopped.why
+    assert load.seen()["better"] > 0
+    assert set(load.codes()) == {200}, load.problems
+    assert serving.whole() == before
+
+
+@pytest.mark.long
 @pytest.mark.parametrize("model", ["crashing", "missing"])
 def test_servers_that_do_not_come_up_change_nothing(serving: Endpoint, model: str) -> None:
     before = serving.whole()
@@ -151,6 +147,19 @@ def test_servers_that_do_not_come_up_change_nothing(serving: Endpoint, model: st
     assert serving.whole() == before
 
 
+@pytest.mark.long
+def test_a_broken_image_of_the_candidate_changes_nothing(serving: Endpoint) -> None:
+    before = serving.whole()
+    with serving.seldon.load(serving.name, rate=20) as load:
+        outcome = serving.rolled("better", CANARY, serving={"image": serving.seldon.image("nosuch")})
+    assert outcome.result == "aborted"
+    assert serving.seldon.image("nosuch") in outcome.why
+    assert set(load.seen()) == {"good"}
+    assert set(load.codes()) == {200}, load.problems
+    assert serving.whole() == before
+
+
+@pytest.mark.long
 def test_no_traffic_is_a_verdict_of_its_own(serving: Endpoint) -> None:
     before = serving.whole()
     outcome = serving.rolled("better", CANARY)
@@ -159,6 +168,52 @@ def test_no_traffic_is_a_verdict_of_its_own(serving: Endpoint) -> None:
     assert serving.whole() == before
 
 
+@pytest.mark.long
+def test_while_prometheus_is_away_traffic_stays_and_then_goes_back(
+    serving: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = serving.whole()
+
+    async def dark() -> Outcome:
+        rolling = asyncio.create_task(serving.roll(serving.plan("better", {**CANARY, "interval": "30s"})))
+        await serving.until(lambda state: state.ready, "until the canary serves")
+        reach(monkeypatch, "http://127.0.0.1:9")
+        await serving.until(lambda state: state.dark, "until nobody answers")
+        assert serving.shares == [75, 25]
+        return await rolling
+
+    outcome = asyncio.run(dark())
+    assert (outcome.result, outcome.lasting, outcome.steps) == ("aborted", False, ("25 %",))
+    assert "no answer for 30 s at 25 %" in outcome.why
+    assert serving.whole() == before
+
+
+@pytest.mark.long
+def test_a_shadow_gets_copies_that_nobody_sees(serving: Endpoint) -> None:
+    how = {**CANARY, "strategy": "shadow", "steps": []}
+    with serving.seldon.load(serving.name, rate=20) as load:
+        outcome = serving.rolled("slow", how)
+    assert (outcome.result, outcome.steps) == ("done", ("shadow 100 %", "one predictor"))
+    assert load.seen()["good"] > load.seen()["slow"]
+    wait_for(lambda: serving.seldon.answering(serving.name) == "slow", "until the shadow answers")
+
+
+@pytest.mark.long
+def test_an_ab_test_without_a_winner_stays(serving: Endpoint) -> None:
+    how = {**CANARY, "strategy": "ab", "steps": []}
+    with serving.seldon.load(serving.name, rate=20) as load:
+        assert serving.rolled("better", how).result == "staying"
+        since = load.total
+        wait_for(lambda: load.total > since + 100, "until there was traffic")
+    seen = load.seen(since)
+    assert 0.3 <= seen["better"] / seen.total() <= 0.7
+    assert set(load.codes()) == {200}, load.problems
+    there = serving.resource["metadata"]["generation"]
+    assert serving.rolled("better", how, attempt=2).result == "staying"
+    assert (serving.shares, serving.resource["metadata"]["generation"]) == ([50, 50], there)
+
+
+@pytest.mark.long
 def test_an_operator_that_is_away_is_waited_for(serving: Endpoint) -> None:
     serving.seldon.operator.stop()
     try:
@@ -169,10 +224,30 @@ def test_an_operator_that_is_away_is_waited_for(serving: Endpoint) -> None:
     assert serving.rolled("better", attempt=2).result == "done"
 
 
+@pytest.mark.long
+def test_what_is_there_is_not_believed_while_the_operator_starts_again(
+    serving: Endpoint, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+
+    async def slowly() -> Outcome:
+        with serving.seldon.operator.restarting():
+            rolling = asyncio.create_task(serving.roll(serving.plan("better")))
+            told = "the operator has not brought this version into Deployment"
+            await asyncio.to_thread(wait_for, lambda: told in caplog.text, "until it waits")
+            assert serving.seldon.answering(serving.name) == "good"
+            assert not rolling.done()
+        return await rolling
+
+    assert asyncio.run(slowly()).result == "done"
+    wait_for(lambda: serving.seldon.answering(serving.name) == "better", "until better answers")
+
+
+@pytest.mark.long
 def test_what_a_person_changes_stays(serving: Endpoint) -> None:
     async def edited() -> Outcome:
-        rolling = asyncio.create_task(serving.roll(serving.plan("better", {**CANARY, "interval": "10m"})))
-        await asyncio.to_thread(wait_for, lambda: len(serving.resource["spec"]["predictors"]) == 2, "a canary")
+        rolling = asyncio.create_task(serving.roll(serving.plan("better", LONGER)))
+        await asyncio.to_thread(wait_for, lambda: len(serving.shares) == 2, "until there is a canary")
         change = '[{"op": "replace", "path": "/spec/predictors/0/traffic", "value": 60}, '
         change += '{"op": "replace", "path": "/spec/predictors/1/traffic", "value": 40}]'
         serving.seldon.kubectl("patch", SDEPS, serving.name, "--type=json", "-p", change)
@@ -182,4 +257,4 @@ def test_what_a_person_changes_stays(serving: Endpoint) -> None:
     assert outcome.result == "stopped"
     assert "kubectl-patch" in outcome.why
     assert "from 75 to 60" in outcome.why
-    assert [one["traffic"] for one in serving.resource["spec"]["predictors"]] == [60, 40]
+    assert serving.shares == [60, 40]

@@ -16,7 +16,7 @@ from serving import Answer, Object, Request, passed_on, serve
 
 ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 API = "https://kubernetes.default.svc/apis/networking.istio.io/v1/namespaces/{}/virtualservices"
-NO_UPSTREAM = b"upstream connect error or disconnect/reset before headers"
+NO_UPSTREAM = "upstream connect error or disconnect/reset before headers: {}"
 
 
 class Split:
@@ -48,7 +48,7 @@ class Gateway:
 
     def __init__(self) -> None:
         self.namespace = (ACCOUNT / "namespace").read_text("utf-8")
-        self.routes: list[tuple[str, Object]] = []
+        self.routes: list[tuple[str, Object]] | None = None
         self._split = Split()
 
     def follow(self) -> None:
@@ -66,16 +66,18 @@ class Gateway:
 
     def answer(self, request: Request) -> Answer:
         """Pass a request on."""
+        if self.routes is None:
+            return _unreached("no routes are known yet")
         prefix, route = next(((key, one) for key, one in self.routes if request.path.startswith(key)), ("", None))
         if route is None:
-            return Answer(200 if request.path == "/ready" else 404)
+            return Answer(200) if request.path == "/ready" else Answer(404, b"no route")
         onward = request._replace(path=route.get("rewrite", {}).get("uri", prefix) + request.path[len(prefix) :])
         if mirror := route.get("mirror"):
             self._copy(onward, prefix, mirror, route.get("mirrorPercentage", {}).get("value", 100))
         ends = {_end(one["destination"]): float(one.get("weight", 0)) for one in route["route"]}
         # A single destination needs no weight.
         chosen = self._split.next(prefix, ends if len(ends) > 1 else dict.fromkeys(ends, 1.0))
-        return _sent(onward, chosen) if chosen else Answer(503, NO_UPSTREAM)
+        return _sent(onward, chosen) if chosen else _unreached(f"{prefix} has no weights")
 
     def _copy(self, request: Request, prefix: str, mirror: Object, percent: float) -> None:
         weights = {"copy": percent, "": 100 - percent}
@@ -99,11 +101,25 @@ def _end(destination: Object) -> str:
 
 
 def _sent(request: Request, end: str) -> Answer:
+    """Send a request on; what is refused is tried again twice, as Istio does by default.
+
+    Istio's gateway knows the pods itself; here kube-proxy stands between, whose rules come up to a second late.
+    """
     host, _, port = end.partition(":")
-    try:
-        return passed_on(request, host, int(port))
-    except OSError:
-        return Answer(503, NO_UPSTREAM)
+    why = ""
+    for pause in (0.5, 1.0, 0.0):
+        try:
+            return passed_on(request, host, int(port))
+        except ConnectionRefusedError as error:
+            why = str(error)
+            time.sleep(pause)
+        except OSError as error:
+            return _unreached(f"{host.partition('.')[0]}: {error}")
+    return _unreached(f"{host.partition('.')[0]}: {why}")
+
+
+def _unreached(why: str) -> Answer:
+    return Answer(503, NO_UPSTREAM.format(why).encode())
 
 
 if __name__ == "__main__":
