@@ -53,7 +53,7 @@ benchmarks-kafka: $(VENV)/.installed ## the figures that need Java and Maven: Ka
 benchmarks-cluster: $(VENV)/.installed ## the figures that need the Kubernetes cluster of KUBECONFIG
 	docker/build airflow trainer
 	$(VENV)/bin/python benchmarks/worker_start.py
-	MLPLATFORM_IMAGES_BUILT=1 $(VENV)/bin/python -m pytest -s benchmarks/training_pods.py
+	MLPLATFORM_IMAGES_BUILT=1 $(VENV)/bin/python -m pytest -s benchmarks/training_pods.py benchmarks/rollout.py
 
 lock: $(VENV)/.installed ## resolve the lock files anew from pyproject.toml
 	$(COMPILE) -o requirements.lock
