@@ -132,6 +132,7 @@ async def test_the_next_triggerer_goes_on_with_it(seldon: SeldonParts, left: dic
     assert (await second)["predictions"] == 3
 
 
+@pytest.mark.long
 async def test_a_person_ends_the_task(seldon: SeldonParts, left: dict[str, Any]) -> None:
     tried = trigger(seldon, "unready")
     running, _ = await begun(seldon, tried)
@@ -141,6 +142,7 @@ async def test_a_person_ends_the_task(seldon: SeldonParts, left: dict[str, Any])
         await running
 
 
+@pytest.mark.long
 async def test_what_nobody_comes_back_to_is_removed_by_others(seldon: SeldonParts, left: dict[str, Any]) -> None:
     model = ServableModel(uri=seldon.models["good"].uri)
     serving = Serving.model_validate({"name": "wine", "namespace": seldon.kubectl.namespace})

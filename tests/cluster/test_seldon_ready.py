@@ -6,6 +6,8 @@ import asyncio
 import re
 from typing import Any
 
+import pytest
+
 from airflow_mlplatform.clients.seldon import SeldonDeployments
 from airflow_mlplatform.serving.manifest import SeldonManifest
 from airflow_mlplatform.serving.model import ServableModel
@@ -61,6 +63,7 @@ async def outcome(api: SeldonDeployments, seldon: SeldonParts, name: str) -> str
     return "" if found.ready == (name == "well") else f"{name}: {found}"
 
 
+@pytest.mark.long
 async def test_what_is_missing_is_told(seldon: SeldonParts) -> None:
     async with opened(seldon.kubectl.namespace) as api:
         found = await asyncio.gather(*(outcome(api, seldon, name) for name in CASES))

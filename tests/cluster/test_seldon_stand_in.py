@@ -244,6 +244,7 @@ def test_available_flashes_before_a_rolling_update(seldon: SeldonParts, story: S
     ends(story, "rolling_update")
 
 
+@pytest.mark.long
 def test_a_broken_image_is_creating_for_ever(seldon: SeldonParts, story: Story) -> None:
     seldon.kubectl.apply(seldon.manifest(story.name, good=100))
     seldon.wait_until_serving(story.name)
@@ -268,6 +269,7 @@ def _condition(deployment: Object, kind: str) -> str:
     return found[0]
 
 
+@pytest.mark.long
 def test_past_its_deadline_and_repaired(seldon: SeldonParts, story: Story) -> None:
     manifest = changed(
         seldon.manifest(story.name, missing=100), lambda found: found[0].update(progressDeadlineSeconds=4)
@@ -285,6 +287,7 @@ def test_past_its_deadline_and_repaired(seldon: SeldonParts, story: Story) -> No
     assert not any(line.startswith("Failed") for line in story.told[1:])
 
 
+@pytest.mark.long
 def test_a_broken_canary_fails_the_whole_and_goes_in_the_flash(seldon: SeldonParts, story: Story) -> None:
     seldon.kubectl.apply(seldon.manifest(story.name, good=100))
     seldon.wait_until_serving(story.name)
@@ -307,6 +310,7 @@ def test_a_broken_canary_fails_the_whole_and_goes_in_the_flash(seldon: SeldonPar
     wait_for(lambda: f"{story.name}-candidate-0-{GRAPH}" not in seldon.deployments(story.name))
 
 
+@pytest.mark.long
 def test_no_replicas_are_creating_for_ever(seldon: SeldonParts, story: Story) -> None:
     seldon.kubectl.apply(seldon.manifest(story.name, good=100))
     seldon.wait_until_serving(story.name)
@@ -325,6 +329,7 @@ def test_bad_names_pass_and_then_fail(seldon: SeldonParts, story: Story, suffix:
     ends(story, "bad_name", NAME=f"{story.name}-{predictor}-{GRAPH}")
 
 
+@pytest.mark.long
 def test_a_shadow_is_mirrored(seldon: SeldonParts, story: Story) -> None:
     shadow = changed(seldon.manifest(story.name, good=100, better=0), lambda found: found[1].update(shadow=True))
     seldon.kubectl.apply(shadow)
@@ -366,6 +371,7 @@ def test_writes_are_refused_while_the_operator_is_down(
         wait_for(lambda: story.told[-1] == "Available, ready", "until it is looked at again")
 
 
+@pytest.mark.long
 def test_while_it_restarts_the_old_state_stays(seldon: SeldonParts, story: Story) -> None:
     seldon.kubectl.apply(seldon.manifest(story.name, good=100))
     before = seldon.wait_until_serving(story.name)
@@ -378,6 +384,7 @@ def test_while_it_restarts_the_old_state_stays(seldon: SeldonParts, story: Story
     wait_for(lambda: seldon.answering(story.name) == "better")
 
 
+@pytest.mark.long
 def test_scaling_by_load_comes_and_goes(seldon: SeldonParts, story: Story) -> None:
     resource = {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 70}}
     scaling = {"minReplicas": 1, "maxReplicas": 2, "metricsv2": [{"type": "Resource", "resource": resource}]}
