@@ -162,7 +162,7 @@ def read_manifest(folder: Location) -> Manifest:
 
 def _read_once(place: Location) -> Manifest:
     with s3_errors(place.uri), place.filesystem.open_input_stream(place.path) as stream:
-        return Manifest.from_json(stream.read().decode(), place.uri)
+        return Manifest.from_json(stream.read(), place.uri)
 
 
 def _visible(names: Sequence[str], manifests: dict[str, Manifest]) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import PurePosixPath
@@ -48,8 +49,8 @@ class Manifest:
         return json.dumps({"version": 1, "schema_hash": schema_hash(self.columns), **asdict(self)}, indent=1)
 
     @classmethod
-    def from_json(cls, text: str, where: str) -> Manifest:
-        """Read the file's text.
+    def from_json(cls, text: str | builtins.bytes, where: str) -> Manifest:
+        """Read what the file holds.
 
         :param where: its URI, for the message.
         :raises ConfigurationError: if this package did not write it.

@@ -91,8 +91,8 @@ def test_a_manifest_hides_what_it_does_not_list(folder: Path) -> None:
     assert names(f"{folder}/x") == ["y/a.csv"]
 
 
-@pytest.mark.parametrize("text", ["{}", "[", '{"files": ["../../etc/passwd"]}', "[]"])
-def test_a_foreign_manifest_is_named(folder: Path, text: str) -> None:
-    (folder / "_manifest.json").write_text(text)
+@pytest.mark.parametrize("content", [b"{}", b"[", b'{"files": ["../../etc/passwd"]}', b"[]", b'{"run": "\xc0'])
+def test_a_foreign_manifest_is_named(folder: Path, content: bytes) -> None:
+    (folder / "_manifest.json").write_bytes(content)
     with pytest.raises(ConfigurationError, match=r"_manifest\.json: is no manifest of this package"):
         names(str(folder))
