@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowSkipException
-from pydantic import ValidationError
 
 from airflow_mlplatform.exceptions import ConfigurationError, ServiceUnavailable, ServingFailed
 from airflow_mlplatform.failing_fast import failing_fast
@@ -20,8 +19,9 @@ from airflow_mlplatform.runtime.model_server import ModelUnfit
 from airflow_mlplatform.runtime.model_store import ModelStore
 from airflow_mlplatform.runtime.serving import LocalServing, Outcome
 from airflow_mlplatform.runtime.serving_files import Servers
+from airflow_mlplatform.serving.plan import read_answer
 from airflow_mlplatform.settings import settings
-from airflow_mlplatform.specs.base import Model
+from airflow_mlplatform.specs.arguments import read_argument
 from airflow_mlplatform.specs.deployment import Rollout, Serving
 from airflow_mlplatform.training.provenance import Provenance
 
@@ -31,14 +31,12 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_mlplatform.runtime.serving_files import EnvManager
-    from airflow_mlplatform.serving.plan import Answer
     from airflow_mlplatform.serving.state import Outcome as RolloutOutcome
 
 __all__ = ["LocalDeployOperator"]
 
 # What the front needs beside the server's own time: to notice the wish, and to be started.
 MARGIN = timedelta(minutes=1)
-M = TypeVar("M", bound=Model)
 
 
 class LocalDeployOperator(BaseOperator):
@@ -89,8 +87,8 @@ class LocalDeployOperator(BaseOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.serving = _parsed(Serving, serving)
-        self.rollout = _parsed(Rollout, rollout or {})
+        self.serving = read_argument(Serving, "serving", serving)
+        self.rollout = read_argument(Rollout, "rollout", rollout or {})
         self.model = model
         self.resumes = resumes
         self.answer = answer
@@ -170,7 +168,7 @@ class LocalDeployOperator(BaseOperator):
             rollout=self.rollout,
             servers=servers,
             who=who_is(Provenance.of(context, assets=()), self.resumes),
-            answer=_answer(self.answer),
+            answer=read_answer(self.answer),
             prometheus_conn_id=self.prometheus_conn_id,
         )
         if self.deferrable:
@@ -233,20 +231,3 @@ class LocalDeployOperator(BaseOperator):
         if status is None or status.serving is None:
             return "Nothing served before, so nothing serves now."
         return f"{status.serving.model} goes on serving."
-
-
-def _parsed(kind: type[M], value: M | Mapping[str, Any]) -> M:
-    try:
-        return value if isinstance(value, kind) else kind.model_validate(value)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join((kind.__name__.lower(), *map(str, first["loc"])))
-        raise ConfigurationError(f"{where}: {first['msg']}; see the deployment spec's documentation") from None
-
-
-def _answer(value: Any) -> Answer:
-    """Read what people said: the result of Airflow's approval, or a word."""
-    if value is None:
-        return ""
-    chosen = value.get("chosen_options") if isinstance(value, dict) else [value]
-    return "approved" if [str(one).lower() for one in chosen or ()] in (["approve"], ["approved"]) else "rejected"

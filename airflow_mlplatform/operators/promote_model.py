@@ -8,13 +8,14 @@ from airflow.sdk import BaseOperator
 
 from airflow_mlplatform.failing_fast import failing_fast
 from airflow_mlplatform.links import ModelVersionLink
+from airflow_mlplatform.training.provenance import Provenance
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from airflow.sdk import Context
 
-__all__ = ["PromoteModelOperator", "owner_of"]
+__all__ = ["PromoteModelOperator"]
 
 
 class PromoteModelOperator(BaseOperator):
@@ -48,15 +49,8 @@ class PromoteModelOperator(BaseOperator):
 
         hook = MlflowHook(self.mlflow_conn_id)
         with failing_fast(), hook.client() as client:
-            done = promote(client, decode_verdict(self.verdict), owner=owner_of(context))
+            done = promote(client, decode_verdict(self.verdict), owner=Provenance.of(context, ()).name)
         version = done.version
         context["ti"].xcom_push(key="model_version_url", value=hook.version_url(version))
         self.log.info("%s is the champion%s", version.uri, "" if done.moved else " already")
         return {"name": version.name, "version": version.version, "model_uri": version.uri, "former": done.former}
-
-
-def owner_of(context: Context) -> str:
-    """Return who moves an alias: the task, the same for all its tries."""
-    ti = context["ti"]
-    index = f"[{ti.map_index}]" if ti.map_index is not None and ti.map_index >= 0 else ""
-    return f"{ti.dag_id}/{ti.run_id}/{ti.task_id}{index}"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow_mlplatform.operators.seldon_task import SeldonTaskOperator, as_json, as_read
+from airflow_mlplatform.operators.seldon_task import SeldonTaskOperator, as_json
+from airflow_mlplatform.specs.arguments import read_argument
 from airflow_mlplatform.specs.deployment import Rollout, Serving
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ class SeldonDeployOperator(SeldonTaskOperator):
         super().__init__(**kwargs)
         self.serving = as_json(Serving, serving)
         self.rollout = as_json(Rollout, rollout)
-        as_read(Rollout, self.rollout)
+        read_argument(Rollout, "rollout", self.rollout)
         self.model = model
         self.resumes = resumes
         self.answer = answer

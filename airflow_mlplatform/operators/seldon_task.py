@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeVar
 
 from airflow.sdk import BaseOperator
 from airflow.sdk.definitions.xcom_arg import PlainXComArg
 from airflow.sdk.exceptions import AirflowSkipException
 from airflow.triggers.base import StartTriggerArgs
-from pydantic import ValidationError
 
-from airflow_mlplatform.exceptions import ConfigurationError
 from airflow_mlplatform.failing_fast import failing_fast
 from airflow_mlplatform.links import EndpointLink, GrafanaLink, ModelVersionLink
+from airflow_mlplatform.specs.arguments import read_argument
 from airflow_mlplatform.specs.base import Model
 from airflow_mlplatform.training.provenance import Provenance
-from airflow_mlplatform.triggers.starting import NeedsWorker, needs_a_worker, templated
+from airflow_mlplatform.triggers.starting import FROM_TASK, NeedsWorker, needs_a_worker, templated
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -24,10 +24,9 @@ if TYPE_CHECKING:
 
     from airflow_mlplatform.triggers.seldon_task import SeldonTask
 
-__all__ = ["SeldonTaskOperator", "as_json", "as_read"]
+__all__ = ["SeldonTaskOperator", "as_json"]
 
 M = TypeVar("M", bound=Model)
-FROM_TASK = "from_task"
 RETURN_VALUE = "return_value"
 
 
@@ -47,9 +46,9 @@ class SeldonTaskOperator(BaseOperator):
         super().__init__(**kwargs)
         self.only_if = only_if
 
+    @abstractmethod
     def arguments(self) -> dict[str, Any]:
         """Return the trigger's arguments but ``origin``."""
-        raise NotImplementedError
 
     def start_in_triggerer(self) -> None:
         """Start without a worker, if nothing needs one; call it at the end of ``__init__``."""
@@ -111,18 +110,5 @@ def as_json(kind: type[M], value: M | Mapping[str, Any] | None) -> dict[str, Any
         return value.model_dump(mode="json", exclude_unset=True)
     found = dict(value or {})
     if not (templated(found) or needs_a_worker(found)):
-        as_read(kind, found)
+        read_argument(kind, kind.__name__.lower(), found)
     return found
-
-
-def as_read(kind: type[M], value: Mapping[str, Any]) -> M:
-    """Read an argument.
-
-    :raises ConfigurationError: saying what is wrong with it.
-    """
-    try:
-        return kind.model_validate(value, strict=False)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join((kind.__name__.lower(), *map(str, first["loc"])))
-        raise ConfigurationError(f"{where}: {first['msg']}; see the deployment spec's documentation") from None

@@ -11,6 +11,7 @@ from airflow_mlplatform.exceptions import ConfigurationError
 from airflow_mlplatform.failing_fast import failing_fast
 from airflow_mlplatform.hooks.kafka import KafkaHook
 from airflow_mlplatform.runtime.pod_manifest import env_vars
+from airflow_mlplatform.specs.arguments import read_argument
 from airflow_mlplatform.specs.common import Defaults
 from airflow_mlplatform.specs.streaming import App
 from airflow_mlplatform.training.provenance import Provenance
@@ -69,12 +70,10 @@ class StreamAppOperator(BaseOperator):
         self._start_in_triggerer()
 
     def _check(self) -> None:
-        from airflow_mlplatform.triggers.stream_app import read_app
-
         if needs_a_worker(self.app):
             return
         try:
-            app = read_app(self.app)
+            app = read_argument(App, "app", self.app)
             env_vars(app.env, "app.env")
             if not (app.image or self.pod.image):
                 raise ConfigurationError("app: no image is named; add image to app or to pod")

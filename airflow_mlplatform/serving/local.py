@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -24,19 +24,16 @@ from airflow_mlplatform.serving.judgement import Contender, Finding, Requests, c
 from airflow_mlplatform.serving.predictor import CANDIDATE, PREFIX, sharing
 from airflow_mlplatform.serving.queries import QUANTILES, Scope, fill_in
 from airflow_mlplatform.serving.ready import Failure, Readiness
-from airflow_mlplatform.serving.rolling import Rolling
-from airflow_mlplatform.serving.seen import Seen
 from airflow_mlplatform.serving.state import STATE
 
 if TYPE_CHECKING:
     from airflow_mlplatform.clients.prometheus import Answer
     from airflow_mlplatform.runtime.serving import LocalServing
-    from airflow_mlplatform.serving.decision import Look, Need
     from airflow_mlplatform.serving.judgement import Choice, Judgement
     from airflow_mlplatform.serving.state import Who
     from airflow_mlplatform.specs.deployment import Analysis, Rollout, Serving
 
-__all__ = ["LocalAround", "LocalResource", "LocalRolling"]
+__all__ = ["LocalAround", "LocalResource"]
 
 Json = dict[str, Any]
 
@@ -66,18 +63,6 @@ class LocalResource:
     def manifest(self, predictors: Sequence[Mapping[str, Any]]) -> Json:
         """Return the resource with these predictors."""
         return _resource(self.serving.name, self.servers, predictors)
-
-
-class LocalRolling(Rolling):
-    """A rollout whose servers are the front's."""
-
-    around: LocalAround
-
-    async def _learn(self, need: Need, look: Look) -> Look:
-        if need.what == "readiness":
-            readiness = await self.around.readiness()
-            return replace(look, readiness=readiness, acted=self.around.acted)
-        return await super()._learn(need, look)
 
 
 @dataclass
@@ -121,11 +106,6 @@ class LocalAround:
             "annotations": {**told, **wish.notes},
         }
         return {"metadata": metadata, "spec": spec}
-
-    @property
-    def seen(self) -> Seen:
-        """The resource; what belongs to it is the front's matter."""
-        return Seen(self.live)
 
     @property
     def acted(self) -> bool:
@@ -211,10 +191,6 @@ class LocalAround:
             value = await self._number(winner.query, name, since)
             both[name] = Contender(value=value, requests=_requests(traffic, name))
         return elect(winner, both[CANDIDATE], both[MAIN])
-
-    async def last_words(self, failure: Failure) -> str:  # noqa: ARG002 - the front's message holds the end of the log
-        """Return nothing: the failure tells already."""
-        return ""
 
     def now(self) -> datetime:
         """The time."""

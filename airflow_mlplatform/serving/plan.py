@@ -13,9 +13,20 @@ if TYPE_CHECKING:
     from airflow_mlplatform.serving.state import Action, Who
     from airflow_mlplatform.specs.deployment import Rollout
 
-__all__ = ["Answer", "Resource", "RolloutPlan"]
+__all__ = ["Answer", "Resource", "RolloutPlan", "read_answer"]
 
 Answer = Literal["", "approved", "rejected"]
+
+
+def read_answer(value: Any) -> Answer:
+    """Read what a person said at a pause.
+
+    :param value: the result of Airflow's approval, or a word; ``None`` if nobody was asked.
+    """
+    if value is None:
+        return ""
+    chosen = value.get("chosen_options") if isinstance(value, dict) else [value]
+    return "approved" if [str(one).lower() for one in chosen or ()] in (["approve"], ["approved"]) else "rejected"
 
 
 class Resource(Protocol):

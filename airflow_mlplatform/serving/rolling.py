@@ -19,17 +19,14 @@ from airflow_mlplatform.serving.decision import (
     Stalled,
     Wait,
 )
-from airflow_mlplatform.serving.ready import readiness
 from airflow_mlplatform.serving.state import state_of
 from airflow_mlplatform.serving.steps import decide
-from airflow_mlplatform.serving.view import acted
 
 if TYPE_CHECKING:
     from airflow_mlplatform.serving.analysis import Choice, Judgement
     from airflow_mlplatform.serving.decision import Decision
     from airflow_mlplatform.serving.plan import RolloutPlan
     from airflow_mlplatform.serving.ready import Readiness
-    from airflow_mlplatform.serving.seen import Failure, Seen
     from airflow_mlplatform.serving.state import Outcome, Who
 
 __all__ = ["Around", "Rolling"]
@@ -51,8 +48,8 @@ class Around(Protocol):
         """The resource, as far as it is known."""
 
     @property
-    def seen(self) -> Seen:
-        """The resource and what belongs to it."""
+    def acted(self) -> bool:
+        """Whether what serves has taken notice of what was applied, as far as one can see."""
 
     async def refresh(self) -> None:
         """Ask for the resource again."""
@@ -81,8 +78,8 @@ class Around(Protocol):
     async def choose(self, base: str, since: datetime) -> Choice:
         """Ask who won since then."""
 
-    async def last_words(self, failure: Failure) -> str:
-        """Return what the container that failed printed last; empty if nobody knows."""
+    async def readiness(self) -> Readiness:
+        """Tell whether what was applied is there; a failure says what the container printed last, if anybody knows."""
 
     def now(self) -> datetime:
         """The time."""
@@ -152,8 +149,7 @@ class Rolling:
 
     async def _learn(self, need: Need, look: Look) -> Look:
         if need.what == "readiness":
-            seen = self.around.seen
-            return replace(look, readiness=await self._with_last_words(readiness(seen)), acted=acted(seen))
+            return replace(look, readiness=await self.around.readiness(), acted=self.around.acted)
         if need.what == "owner":
             assert need.who is not None
             self._owner = (look.now, await self.around.goes_on(need.who))
@@ -166,14 +162,6 @@ class Rolling:
             return replace(look, dividing=True)
         self._measured_at = look.now
         return replace(look, measured=await self._measure(need, look))
-
-    async def _with_last_words(self, found: Readiness) -> Readiness:
-        """Add to a failure what the container printed last, if nothing else shows it."""
-        if found.failure is None or not found.failure.pod or "last lines" in found.failure.message:
-            return found
-        words = await self.around.last_words(found.failure)
-        told = f"{found.failure.message}\n{words}" if words else found.failure.message
-        return replace(found, failure=replace(found.failure, message=told))
 
     async def _measure(self, need: Need, look: Look) -> Measured:
         state = state_of(look.live)

@@ -95,6 +95,12 @@ class Provenance:
         identity = [self.dag_id, self.dag_run_id, self.task_id, self.map_index]
         return hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:32]
 
+    @property
+    def name(self) -> str:
+        """The same, as people read it: who moves an alias."""
+        index = f"[{self.map_index}]" if self.map_index >= 0 else ""
+        return f"{self.dag_id}/{self.dag_run_id}/{self.task_id}{index}"
+
     def tags(self) -> dict[str, str]:
         """Return the tags that tell Airflow's side and the data."""
         airflow = {

@@ -7,17 +7,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
-from asgiref.sync import sync_to_async
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from airflow_mlplatform.exceptions import ConfigurationError, MlplatformError, ProcessFailed
 from airflow_mlplatform.hooks.prometheus import PrometheusHook
 from airflow_mlplatform.runtime.serving import LocalServing
 from airflow_mlplatform.runtime.serving_files import Servers
-from airflow_mlplatform.serving.local import LocalAround, LocalResource, LocalRolling
+from airflow_mlplatform.serving.local import LocalAround, LocalResource
 from airflow_mlplatform.serving.plan import Answer, RolloutPlan
+from airflow_mlplatform.serving.rolling import Rolling
 from airflow_mlplatform.serving.state import Outcome, Who
 from airflow_mlplatform.specs.deployment import Rollout, Serving
+from airflow_mlplatform.triggers.dag_runs import goes_on
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -102,19 +103,12 @@ async def roll_out(work: LocalRollout, log: Any) -> Outcome:
             return await client.query(query)
 
     async def running(who: Who) -> bool:
-        return who.airflow != work.who.airflow or await sync_to_async(_runs)(who)
+        return who.airflow != work.who.airflow or await goes_on(who.dag_id, who.run_id)
 
     local = LocalServing(work.state_dir, work.address)
     around = LocalAround(local, work.serving, work.rollout, ask, running, lambda account: log.info("%s", account))
     await around.refresh()
-    return await LocalRolling(work.plan(), around).run()
-
-
-def _runs(who: Who) -> bool:
-    from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
-
-    count = RuntimeTaskInstance.get_dr_count(dag_id=who.dag_id, run_ids=[who.run_id], states=["queued", "running"])
-    return count > 0
+    return await Rolling(work.plan(), around).run()
 
 
 class LocalRolloutTrigger(BaseTrigger):

@@ -8,11 +8,12 @@ from airflow_mlplatform.exceptions import CheckFailed, ConfigurationError, Mlpla
 from airflow_mlplatform.hooks.mlflow import MlflowHook
 from airflow_mlplatform.hooks.seldon import open_seldon
 from airflow_mlplatform.serving.throwaway import ThrowAway, throwaway_name
+from airflow_mlplatform.specs.arguments import read_argument
 from airflow_mlplatform.specs.deployment import Serving
 from airflow_mlplatform.triggers.model_files import read_card
 from airflow_mlplatform.triggers.outages import Outages
 from airflow_mlplatform.triggers.seldon_deploy import resolve, version_url
-from airflow_mlplatform.triggers.seldon_task import SeldonPlan, SeldonTask, read, value_of
+from airflow_mlplatform.triggers.seldon_task import SeldonPlan, SeldonTask, value_of
 from airflow_mlplatform.triggers.task import leave
 from airflow_mlplatform.triggers.throwaway import LOOKS, Trial, remove
 
@@ -80,7 +81,7 @@ class PreflightTrigger(SeldonTask):
     async def stop(self, reason: str) -> None:
         """Remove the throw-away."""
         self.log.warning("Removing the throw-away: %s", reason)
-        origin, serving = await self.prepare(), read(Serving, "serving", self.serving)
+        origin, serving = await self.prepare(), read_argument(Serving, "serving", self.serving)
         async with open_seldon(serving.namespace, self.read_plan(PreflightPlan).kubernetes_conn_id) as cluster:
             await remove(cluster, throwaway_name(serving, origin.key), origin.key, Outages(LOOKS, self.log))
 

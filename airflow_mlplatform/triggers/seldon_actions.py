@@ -15,9 +15,10 @@ from airflow_mlplatform.serving.rolling import Rolling
 from airflow_mlplatform.serving.state import outcome_of, state_of
 from airflow_mlplatform.serving.wished import Named, Remaining, Rescaled
 from airflow_mlplatform.settings import settings
+from airflow_mlplatform.specs.arguments import read_argument
 from airflow_mlplatform.specs.deployment import ModelRef, Rollout
 from airflow_mlplatform.triggers.seldon_deploy import model_plan, resolve, version_url
-from airflow_mlplatform.triggers.seldon_task import SeldonPlan, SeldonTask, owner_name, read, who_is
+from airflow_mlplatform.triggers.seldon_task import SeldonPlan, SeldonTask, who_is
 from airflow_mlplatform.triggers.task import leave
 
 if TYPE_CHECKING:
@@ -70,8 +71,8 @@ class SeldonRollbackTrigger(SeldonTask):
 
     async def _former_champion(self, around: SeldonAround, origin: Provenance, serving: Serving) -> Outcome:
         """Serve the former champion; only then does the alias move."""
-        hook, owner = MlflowHook(self.read_plan(SeldonPlan).mlflow_conn_id or None), owner_name(origin)
-        ref = read(ModelRef, "model", self.model)
+        hook, owner = MlflowHook(self.read_plan(SeldonPlan).mlflow_conn_id or None), origin.name
+        ref = read_argument(ModelRef, "model", self.model)
         planned = await _registry(hook, lambda client: plan_rollback(client, ref, owner))
         model = await resolve({"name": ref.name, "version": planned.back_to}, hook)
         await self.tell_version(origin, version_url(hook, model))

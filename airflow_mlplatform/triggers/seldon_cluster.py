@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
-
-from asgiref.sync import sync_to_async
 
 from airflow_mlplatform.clients.http import drive_async
 from airflow_mlplatform.exceptions import ServiceError, ServiceUnavailable
@@ -18,21 +16,23 @@ from airflow_mlplatform.runtime.process_output import Tail
 from airflow_mlplatform.serving.analysis import Scope, ask, choose
 from airflow_mlplatform.serving.ingress import cannot_split
 from airflow_mlplatform.serving.predictor import CANDIDATE
-from airflow_mlplatform.serving.view import open_view
+from airflow_mlplatform.serving.ready import readiness
+from airflow_mlplatform.serving.view import acted, open_view
+from airflow_mlplatform.triggers.dag_runs import goes_on
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from airflow_mlplatform.hooks.seldon import SeldonCluster
     from airflow_mlplatform.serving.analysis import Choice, Judgement
-    from airflow_mlplatform.serving.seen import Failure, Seen
+    from airflow_mlplatform.serving.ready import Readiness
+    from airflow_mlplatform.serving.seen import Failure
     from airflow_mlplatform.serving.state import Who
     from airflow_mlplatform.serving.view import View
     from airflow_mlplatform.specs.deployment import Rollout
 
 __all__ = ["Place", "SeldonAround", "open_around"]
 
-GOING = ("queued", "running")
 LAST_LINES = 30
 LOOK_AGAIN = timedelta(minutes=1)
 
@@ -72,9 +72,18 @@ class SeldonAround:
         return self.view.live
 
     @property
-    def seen(self) -> Seen:
-        """The resource and what belongs to it."""
-        return self.view.seen
+    def acted(self) -> bool:
+        """Whether the operator has taken notice of what was applied, as far as one can see."""
+        return acted(self.view.seen)
+
+    async def readiness(self) -> Readiness:
+        """Tell whether what was applied is there; a failure says what the container printed last."""
+        found = readiness(self.view.seen)
+        if found.failure is None or not found.failure.pod or "last lines" in found.failure.message:
+            return found
+        words = await self._last_words(found.failure)
+        told = f"{found.failure.message}\n{words}" if words else found.failure.message
+        return replace(found, failure=replace(found.failure, message=told))
 
     async def refresh(self) -> None:
         """Ask for the resource again."""
@@ -117,12 +126,7 @@ class SeldonAround:
         """Whether the DAG run of somebody else's rollout goes on; that of another Airflow is believed to."""
         if who.airflow != self.airflow:
             return True
-        from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
-
-        count = await sync_to_async(RuntimeTaskInstance.get_dr_count)(
-            dag_id=who.dag_id, run_ids=[who.run_id], states=list(GOING)
-        )
-        return count > 0
+        return await goes_on(who.dag_id, who.run_id)
 
     async def judge(self, base: str, since: datetime) -> Judgement:  # noqa: ARG002 - only the candidate is judged
         """Ask what the analyses say of the candidate's time since then."""
@@ -136,8 +140,7 @@ class SeldonAround:
         async with await self._prometheus() as client:
             return await drive_async(choose(self.rollout.winner, candidate, main), client.http)
 
-    async def last_words(self, failure: Failure) -> str:
-        """Return what the container that failed printed last; empty if nobody knows."""
+    async def _last_words(self, failure: Failure) -> str:
         try:
             lines = await self.cluster.pods.last_lines(
                 failure.pod, failure.container, LAST_LINES, former=failure.former

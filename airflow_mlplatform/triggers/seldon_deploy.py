@@ -13,16 +13,16 @@ from airflow_mlplatform.hooks.mlflow import MlflowHook
 from airflow_mlplatform.serving.address import endpoint_url
 from airflow_mlplatform.serving.manifest import SeldonManifest
 from airflow_mlplatform.serving.model import find_model
-from airflow_mlplatform.serving.plan import RolloutPlan
+from airflow_mlplatform.serving.plan import RolloutPlan, read_answer
 from airflow_mlplatform.serving.predictor import PREFIX
 from airflow_mlplatform.serving.rolling import Rolling
 from airflow_mlplatform.settings import settings
+from airflow_mlplatform.specs.arguments import read_argument
 from airflow_mlplatform.specs.deployment import Rollout
-from airflow_mlplatform.triggers.seldon_task import SeldonPlan, SeldonTask, read, value_of, who_is
+from airflow_mlplatform.triggers.seldon_task import SeldonPlan, SeldonTask, value_of, who_is
 
 if TYPE_CHECKING:
     from airflow_mlplatform.serving.model import ServableModel
-    from airflow_mlplatform.serving.plan import Answer
     from airflow_mlplatform.specs.deployment import Serving
     from airflow_mlplatform.training.provenance import Provenance
 
@@ -76,12 +76,12 @@ class SeldonDeployTrigger(SeldonTask):
     async def work(self, origin: Provenance) -> dict[str, Any]:
         """Roll out and return the facts."""
         serving, plan = self.meant(), self.read_plan(SeldonDeployPlan)
-        rollout = read(Rollout, "rollout", plan.rollout)
+        rollout = read_argument(Rollout, "rollout", plan.rollout)
         hook = MlflowHook(plan.mlflow_conn_id or None)
         model = await resolve(await value_of(self.model, origin), hook)
         if model.name:
             await self.tell_version(origin, version_url(hook, model))
-        answer = _answer(await value_of(self.answer, origin))
+        answer = read_answer(await value_of(self.answer, origin))
         wanted = model_plan(serving, rollout, model, origin, resumes=plan.resumes, answer=answer)
         async with self.around(serving, origin, rollout) as around:
             outcome = await Rolling(wanted, around).run()
@@ -128,12 +128,3 @@ async def resolve(value: Any, hook: MlflowHook) -> ServableModel:
             return await drive_async(find_model(value), client.http)
     except ServiceUnavailable as error:
         raise ProcessFailed(f"{error}; nothing was changed") from error
-
-
-def _answer(value: Any) -> Answer:
-    """Read what people said: the result of Airflow's approval, or a word."""
-    if value is None:
-        return ""
-    chosen = value.get("chosen_options") if isinstance(value, dict) else [value]
-    words = [str(one).lower() for one in chosen or ()]
-    return "approved" if words in (["approve"], ["approved"]) else "rejected"

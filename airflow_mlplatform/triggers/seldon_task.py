@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from airflow.sdk.execution_time.xcom import XCom
 from airflow.triggers.base import TaskSkippedEvent, TriggerEvent
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from airflow_mlplatform.exceptions import ConfigurationError, ProcessFailed
 from airflow_mlplatform.links import EndpointLink, GrafanaLink, ModelVersionLink
 from airflow_mlplatform.serving.state import Who
 from airflow_mlplatform.settings import settings
+from airflow_mlplatform.specs.arguments import read_argument
 from airflow_mlplatform.specs.deployment import Rollout, Serving
 from airflow_mlplatform.triggers.seldon_cluster import Place, open_around
+from airflow_mlplatform.triggers.starting import FROM_TASK
 from airflow_mlplatform.triggers.task import TaskTrigger, leave
 from airflow_mlplatform.triggers.turn import NO
 
@@ -25,11 +27,7 @@ if TYPE_CHECKING:
     from airflow_mlplatform.training.provenance import Provenance
     from airflow_mlplatform.triggers.seldon_cluster import SeldonAround
 
-__all__ = ["FROM_TASK", "SeldonPlan", "SeldonTask", "owner_name", "read", "value_of", "who_is"]
-
-FROM_TASK = "from_task"
-"""Key of an argument that is the result of another task, which the triggerer fetches."""
-M = TypeVar("M", bound=BaseModel)
+__all__ = ["SeldonPlan", "SeldonTask", "value_of", "who_is"]
 
 
 class SeldonPlan(BaseModel):
@@ -98,7 +96,7 @@ class SeldonTask(TaskTrigger):
         """
         if str(self.only_if).strip().lower() in NO:
             raise NotMeant
-        return read(Serving, "serving", self.serving)
+        return read_argument(Serving, "serving", self.serving)
 
     def around(
         self, serving: Serving, origin: Provenance, rollout: Rollout | None = None
@@ -170,12 +168,6 @@ def who_is(origin: Provenance, task_id: str = "") -> Who:
     )
 
 
-def owner_name(origin: Provenance) -> str:
-    """Return who moves an alias: the task, the same for all its tries."""
-    index = f"[{origin.map_index}]" if origin.map_index >= 0 else ""
-    return f"{origin.dag_id}/{origin.dag_run_id}/{origin.task_id}{index}"
-
-
 def airflow_of(origin: Provenance) -> str:
     """Return the address of the Airflow that a task is of."""
     return origin.url.partition("/dags/")[0]
@@ -200,16 +192,3 @@ async def value_of(argument: Any, origin: Provenance) -> Any:
     if found is None:
         raise ConfigurationError(f"task {task} of this DAG run has returned nothing; clear it, then this one")
     return found
-
-
-def read(kind: type[M], name: str, value: dict[str, Any]) -> M:
-    """Read an argument from JSON.
-
-    :raises ConfigurationError: if it is none.
-    """
-    try:
-        return kind.model_validate(value, strict=False)
-    except ValidationError as error:
-        # Not the values: a template may have put a secret there.
-        problems = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
-        raise ConfigurationError(f"{name}: {problems}; correct the arguments of the task") from None

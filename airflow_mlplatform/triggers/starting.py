@@ -17,7 +17,11 @@ if TYPE_CHECKING:
     import jinja2
     from airflow.sdk import Context
 
-__all__ = ["NeedsWorker", "StartingTrigger", "needs_a_worker", "templated"]
+__all__ = ["FROM_TASK", "NeedsWorker", "StartingTrigger", "needs_a_worker", "templated"]
+
+
+FROM_TASK = "from_task"
+"""Key of an argument that is the result of another task, which the triggerer fetches."""
 
 
 class NeedsWorker(Exception):

@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
+from pydantic import BaseModel, ConfigDict, JsonValue
 
 from airflow_mlplatform.clients.kafka_group import ConsumerGroup
-from airflow_mlplatform.exceptions import ConfigurationError, ProcessFailed
+from airflow_mlplatform.exceptions import ProcessFailed
 from airflow_mlplatform.hooks.kafka import KafkaHook
 from airflow_mlplatform.hooks.kubernetes import open_cluster, pod_setup
 from airflow_mlplatform.runtime.app_deployment import CODE, AppDeployment, deployment_name
 from airflow_mlplatform.runtime.git_project import FULL_COMMIT
 from airflow_mlplatform.settings import settings
+from airflow_mlplatform.specs.arguments import read_argument
 from airflow_mlplatform.specs.common import Defaults
 from airflow_mlplatform.specs.streaming import App
 from airflow_mlplatform.triggers.consumer_group import GroupHealth
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from airflow_mlplatform.hooks.kubernetes import Cluster
     from airflow_mlplatform.training.provenance import Provenance
 
-__all__ = ["StreamAppPlan", "StreamAppTrigger", "read_app"]
+__all__ = ["StreamAppPlan", "StreamAppTrigger"]
 
 Result = dict[str, JsonValue]
 
@@ -71,7 +72,7 @@ class StreamAppTrigger(TaskTrigger):
 
     async def work(self, origin: Provenance) -> Result:
         """Bring the application into its state and return the facts."""
-        plan, app = self._plan, read_app(self.app)
+        plan, app = self._plan, read_argument(App, "app", self.app)
         name = deployment_name(plan.name)
         async with open_cluster() as cluster:
             rollout = Rollout(cluster.deployments, cluster.pods, name, self.log)
@@ -129,19 +130,6 @@ class StreamAppTrigger(TaskTrigger):
         rollout = wanted.app.rollout
         look = ConsumerGroup(config, group).look
         return GroupHealth(look, group, wanted.replicas, rollout.settle.total_seconds(), rollout.max_lag).missing
-
-
-def read_app(app: dict[str, Any]) -> App:
-    """Read the application from JSON.
-
-    :raises ConfigurationError: if it is none.
-    """
-    try:
-        return App.model_validate(app)
-    except ValidationError as error:
-        # Not the values: a template may have put a secret there.
-        problems = "; ".join(f"{'.'.join(map(str, found['loc']))}: {found['msg']}" for found in error.errors())
-        raise ConfigurationError(f"app: {problems}; correct the arguments of the task") from None
 
 
 async def _well() -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.triggers.base import TaskSkippedEvent, TaskSuccessEvent, TriggerEvent
 from asgiref.sync import sync_to_async
 
+from airflow_mlplatform.triggers.dag_runs import goes_on
 from airflow_mlplatform.triggers.starting import NeedsWorker, StartingTrigger
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ __all__ = ["NO", "TurnTrigger", "next_one"]
 NO = frozenset({"", "false", "none", "no", "0"})
 """What a template renders to that means no."""
 LOOKS = 10.0
-GOING = ("queued", "running")
 WAITS = frozenset({"deferred", "running", "queued", "scheduled"})
 
 
@@ -68,9 +68,7 @@ class TurnTrigger(StartingTrigger):
         )
         others = {run: str(tasks.get(origin.task_id)) for run, tasks in states.items()}
         for run in sorted(others):
-            if next_one(run, others[run], origin.dag_run_id) and await count(
-                dag_id=origin.dag_id, run_ids=[run], states=list(GOING)
-            ):
+            if next_one(run, others[run], origin.dag_run_id) and await goes_on(origin.dag_id, run):
                 return run
         return ""
 

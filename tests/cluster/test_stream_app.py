@@ -15,7 +15,8 @@ import pytest
 import yaml
 
 from airflow_mlplatform.exceptions import ConfigurationError
-from airflow_mlplatform.hooks import kubernetes as hook
+from airflow_mlplatform.hooks.kubernetes import pod_setup
+from airflow_mlplatform.settings import settings
 from airflow_mlplatform.training.provenance import Provenance
 from airflow_mlplatform.triggers import stream_app
 from airflow_mlplatform.triggers.stream_app import StreamAppPlan, StreamAppTrigger
@@ -87,7 +88,7 @@ def apps(git: HttpsServer, images: Images, tmp_path_factory: pytest.TempPathFact
     kubectl.apply(made)
     template = tmp_path_factory.mktemp("template") / "pod.yaml"
     template.write_text(yaml.safe_dump(TEMPLATE))
-    settings = {
+    configuration = {
         "AIRFLOW__MLPLATFORM__NAMESPACE": kubectl.namespace,
         "AIRFLOW__MLPLATFORM__PLATFORM_IMAGE": images(AIRFLOW),
         "AIRFLOW__MLPLATFORM__KUBERNETES_CONN_ID": "the_cluster",
@@ -99,13 +100,19 @@ def apps(git: HttpsServer, images: Images, tmp_path_factory: pytest.TempPathFact
 
     extra = {"kube_config_path": os.environ["KUBECONFIG"]}
     with pytest.MonkeyPatch.context() as patch, connection("the_cluster", conn_type="kubernetes", extra=extra):
-        for name, value in settings.items():
+        for name, value in configuration.items():
             patch.setenv(name, value)
         patch.setattr(stream_app, "leave", leave)
-        hook.pod_setup.cache_clear()
+        _forget()
         yield Apps(kubectl, images, git)
-    hook.pod_setup.cache_clear()
+    _forget()
     kubectl("delete", "namespace", kubectl.namespace, "--wait=false")
+
+
+def _forget() -> None:
+    """Let the configuration be read again."""
+    settings.cache_clear()
+    pod_setup.cache_clear()
 
 
 TEMPLATE = {

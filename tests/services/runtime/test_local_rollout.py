@@ -18,7 +18,8 @@ import pytest
 from airflow_mlplatform.clients.prometheus import Answer, Sample
 from airflow_mlplatform.runtime.serving_files import Candidate, ServedModel, Servers, Wish, read
 from airflow_mlplatform.runtime.traffic import Traffic
-from airflow_mlplatform.serving.local import LocalAround, LocalRolling
+from airflow_mlplatform.serving.local import LocalAround
+from airflow_mlplatform.serving.rolling import Rolling
 from airflow_mlplatform.serving.state import Who
 from airflow_mlplatform.specs.deployment import Rollout, Serving
 from airflow_mlplatform.triggers.local_rollout import LocalRollout, LocalRolloutTrigger, read_end, roll_out
@@ -266,7 +267,7 @@ async def test_a_winner_is_chosen_by_a_query_of_ones_own(
     around = LocalAround(front, wanted.serving, wanted.rollout, ask, running, log.info)
     async with crowd(front), asyncio.timeout(PATIENCE.total_seconds()):
         await around.refresh()
-        outcome = await LocalRolling(wanted.plan(), around).run()
+        outcome = await Rolling(wanted.plan(), around).run()
     assert outcome.result == result
     assert set(asked) == {'clicks{p="candidate"}', 'clicks{p="main"}'}
     assert predict(front, 4) == {"2" if result == "done" else "1": 4}

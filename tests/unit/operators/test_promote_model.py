@@ -23,6 +23,7 @@ class TaskInstance:
     """Who promotes, and what it pushes."""
 
     dag_id, run_id, task_id = "deploy", "manual__1", "promote"
+    try_number, log_url = 1, "http://airflow.test"
 
     def __init__(self, map_index: int = -1) -> None:
         self.map_index = map_index

@@ -55,7 +55,7 @@ def test_the_event_ends_the_task() -> None:
 
 
 def test_mistakes_are_told_while_the_dag_is_built() -> None:
-    with pytest.raises(ConfigurationError, match="task t: app: imgae: Extra inputs"):
+    with pytest.raises(ConfigurationError, match="task t: app.imgae: Extra inputs"):
         operator(app={"imgae": "x"})
     with pytest.raises(ConfigurationError, match="task t: app: no image is named"):
         operator(app={"group": "g"})

@@ -15,8 +15,10 @@ from typing import Any
 from airflow_mlplatform.clients.seldon import ChangedMeanwhile
 from airflow_mlplatform.exceptions import ServiceUnavailable
 from airflow_mlplatform.serving.analysis import Choice, Judgement
-from airflow_mlplatform.serving.seen import Failure, Seen
+from airflow_mlplatform.serving.ready import Readiness, readiness
+from airflow_mlplatform.serving.seen import Seen
 from airflow_mlplatform.serving.state import Who
+from airflow_mlplatform.serving.view import acted
 from tests.cluster.seldon_stand_in_objects import components
 from tests.cluster.seldon_stand_in_predictor import Installation
 
@@ -73,7 +75,14 @@ class FakeSeldon:
         return self._known
 
     @property
-    def seen(self) -> Seen:
+    def acted(self) -> bool:
+        return acted(self._seen)
+
+    async def readiness(self) -> Readiness:
+        return readiness(self._seen)
+
+    @property
+    def _seen(self) -> Seen:
         if self.stored is None:
             return Seen(None)
         made = components(self.acted_on, AT)
@@ -127,9 +136,6 @@ class FakeSeldon:
         assert base
         assert since < self.at
         return Choice.model_validate({"winner": self.winner, "account": f"{self.winner} won"})
-
-    async def last_words(self, failure: Failure) -> str:
-        return f"last words of {failure.pod}"
 
     def now(self) -> datetime:
         return self.at
