@@ -230,7 +230,8 @@ async def test_an_ab_test_stays(front: LocalServing, tmp_path: Path) -> None:
     async with crowd(front):
         outcome = await rolled(work(front, tmp_path, ab))
     assert outcome.result == "staying"
-    assert predict(front, 10) == {"1": 5, "2": 5}
+    # The front begins its turns anew when it takes notice of the last wish, which may be now.
+    assert 4 <= predict(front, 10)["1"] <= 6
 
 
 async def test_a_shadow_that_does_well_takes_over(front: LocalServing, tmp_path: Path) -> None:
