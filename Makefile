@@ -67,8 +67,16 @@ stack: ## the whole stack on the cluster of KUBECONFIG: PROFILE=small or product
 	@python3 helm-values/prerequisites.py $(PROFILE)
 	$(STACK) sync
 
-stack-down: ## remove the stack; volumes, databases, secrets and custom resources stay (docs/operations.md)
+stack-down: ## remove the stack; data stays, unless DATA=delete (docs/operations.md)
+ifeq ($(DATA),delete)
+	-kubectl delete seldondeployments.machinelearning.seldon.io --namespace models --all
+	-kubectl delete kafkaconnectors,kafkatopics,kafkausers,kafkaconnects,kafkas,kafkanodepools --namespace kafka --all
+	-kubectl delete databases.postgresql.cnpg.io,clusters.postgresql.cnpg.io --namespace databases --all
+endif
 	$(STACK) destroy
+ifeq ($(DATA),delete)
+	kubectl delete namespace --ignore-not-found airflow mlflow models kafka databases minio
+endif
 
 SPECS ?= dag_specs
 push-specs: ## copy a folder of specs (SPECS=dag_specs) to the bucket that the small profile reads them from

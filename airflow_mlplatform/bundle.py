@@ -14,7 +14,8 @@ from typing import Any
 from airflow.dag_processing.bundles.base import BaseDagBundle, BundleVersion
 
 from airflow_mlplatform.exceptions import ConfigurationError
-from airflow_mlplatform.factory.stubs import Stubs
+from airflow_mlplatform.factory.stubs import Census, Stubs
+from airflow_mlplatform.metrics import SPEC_INTERVAL, SPECS
 from airflow_mlplatform.settings import settings
 from airflow_mlplatform.specs.kinds import KINDS
 
@@ -91,6 +92,15 @@ class SpecBundle(BaseDagBundle):
         _import_once_for_all_stubs()
         with self.lock():
             self._stubs_of_now().sync()
+        self._report(self._stubs_of_now().census())
+
+    def _report(self, census: Census) -> None:
+        """Tell all figures at each refresh, also those that are 0: what gathers them may have lost them."""
+        for kind in (*KINDS, "unknown"):
+            for loads, state in ((True, "loaded"), (False, "broken")):
+                SPECS.set(census.counts[kind, loads], bundle=self.name, kind=kind, state=state)
+        for name, pause in census.pauses.items():
+            SPEC_INTERVAL.set(pause.total_seconds(), dag_id=name)
 
     def get_current_version(self) -> str | BundleVersion | None:
         """Return the version of the source; a local folder has none."""

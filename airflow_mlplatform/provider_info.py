@@ -84,6 +84,14 @@ OPTIONS = {
     "pod_start_timeout": _option(
         "Seconds that a pod may wait for a node and its images before the task fails.", "600", kind="float"
     ),
+    "alerts_token": {
+        **_option(
+            "Token (bearer) that Alertmanager shows; no alert is heard without one. Several, with spaces between, "
+            "while it is exchanged.",
+            "",
+        ),
+        "sensitive": True,
+    },
     "specs_folder": _option("Folder in which ``dags/mlplatform.py`` looks for specs; the dags folder if empty.", ""),
 }
 

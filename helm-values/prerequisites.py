@@ -25,7 +25,7 @@ ASKS = {
     "helmfile": ["version", "-o", "short"],
 }
 # What the pods of each profile request together, with room for worker pods.
-NEEDED = {"small": (2.0, 8.0, 1), "production": (12.0, 48.0, 3)}
+NEEDED = {"small": (2.0, 8.0, 1), "production": (12.0, 64.0, 3)}
 UNITS = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "": 1}
 
 
@@ -39,6 +39,8 @@ class Found:
     :param nodes: how many take pods.
     :param default_storage: name of its default storage class.
     :param default_ingress: name of its default ingress class.
+    :param measures: whether it has a metrics-server, which autoscaling asks.
+    :param certifies: whether it has cert-manager.
     """
 
     version: tuple[int, ...]
@@ -47,6 +49,8 @@ class Found:
     nodes: int
     default_storage: str = ""
     default_ingress: str = ""
+    measures: bool = True
+    certifies: bool = True
 
 
 def problems(found: Found, profile: str) -> Iterator[str]:
@@ -66,6 +70,13 @@ def problems(found: Found, profile: str) -> Iterator[str]:
             "there is no default storage class; annotate one with storageclass.kubernetes.io/is-default-class=true, or "
             f"name one as storageClass in helm-values/environments/{profile}.yaml"
         )
+    if profile == "production" and not found.measures:
+        yield "there is no metrics-server: install it, or set autoscaling.enabled to false"
+    if profile == "production" and not found.certifies:
+        yield (
+            "there is no cert-manager: install it, or bring the certificate istio-ingress/platform-tls and leave "
+            "ingress.issuer empty (a note, not an error)"
+        )
     if found.default_ingress not in ("", "istio"):
         yield (
             f"{found.default_ingress} is the default ingress class, and may hold ports 80 and 443, which Istio wants: "
@@ -84,6 +95,8 @@ def look() -> Found:
         nodes=len(nodes),
         default_storage=_default("storageclasses", "storageclass.kubernetes.io/is-default-class"),
         default_ingress=_default("ingressclasses", "ingressclass.kubernetes.io/is-default-class"),
+        measures=any(found["metadata"]["name"].endswith(".metrics.k8s.io") for found in _get("apiservices")),
+        certifies=any(found["metadata"]["name"] == "certificates.cert-manager.io" for found in _get("crds")),
     )
 
 

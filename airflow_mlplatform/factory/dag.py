@@ -9,6 +9,7 @@ from typing import Any
 
 from airflow.sdk import DAG, Param
 
+from airflow_mlplatform.factory.alerts import alert_params, alert_tags, alerts_told
 from airflow_mlplatform.factory.schedule import airflow_schedule, scheduled_assets
 from airflow_mlplatform.macros import asset_uri
 from airflow_mlplatform.policy import SPEC_PATH_ATTRIBUTE
@@ -39,8 +40,8 @@ def new_dag(spec: Spec, path: Path, shown: str, *, max_active_runs: int | None =
         schedule=airflow_schedule(spec.schedule),
         start_date=datetime.datetime.combine(spec.start, datetime.time(), tzinfo=datetime.UTC),
         catchup=spec.catchup,
-        tags=[spec.kind, *spec.tags],
-        params={name: _param(param) for name, param in spec.params.items()},
+        tags=[spec.kind, *spec.tags, *alert_tags(spec)],
+        params={**{name: _param(param) for name, param in spec.params.items()}, **alert_params(spec)},
         default_args=_default_args(spec),
         user_defined_macros={"asset_uri": asset_uri},
         **options,
@@ -54,6 +55,7 @@ def documentation(spec: Spec, shown: str) -> str:
     lines = [spec.description, "", f"* **Spec:** `{shown}` ({spec.kind}), owner {spec.owner}"]
     if uris := scheduled_assets(spec.schedule):
         lines.append(f"* **Starts on:** {', '.join(_asset_link(uri) for uri in uris)}")
+    lines += [f"* **Starts on alert:** {told}" for told in alerts_told(spec)]
     lines += _kind_lines(spec)
     return "\n".join(lines).strip()
 

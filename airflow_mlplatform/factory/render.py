@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from airflow_mlplatform.factory.alerts import alerts_told
+from airflow_mlplatform.specs.common import Schedule
 from airflow_mlplatform.specs.load import Document
 from airflow_mlplatform.specs.values import locate, show_field
 
@@ -76,7 +78,7 @@ def as_mermaid(document: Document, dag: DAG) -> str:
         lines += [f"    {_node(task.task_id)} --> {_node(below)}" for below in sorted(task.downstream_task_ids)]
     lines.append("  end")
     spec = document.require()
-    if spec.schedule:
+    if spec.schedule or spec.on_alert:
         lines.append(f'  schedule(["{_schedule(document)}"]) --> {_node(dag.dag_id)}')
     if spec.kind == "etl":
         lines.append(f'  {_node(dag.dag_id)} --> asset[("{spec.load.asset_uri}")]')
@@ -90,7 +92,11 @@ def _node(name: str) -> str:
 
 
 def _schedule(document: Document) -> str:
-    schedule = document.require().schedule
+    spec = document.require()
+    return "; ".join([_in_time_or_by_data(spec.schedule), *alerts_told(spec)])
+
+
+def _in_time_or_by_data(schedule: Schedule | None) -> str:
     if schedule is None:
         return "by hand"
     if isinstance(schedule, str):

@@ -7,17 +7,20 @@ import os
 import re
 import shutil
 import tempfile
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import timedelta
+from itertools import compress
 from pathlib import Path
 
 from airflow_mlplatform.factory.discover import find_specs, name_line
+from airflow_mlplatform.factory.schedule import longest_pause
 from airflow_mlplatform.specs.document import SEPARATOR, count_documents
-from airflow_mlplatform.specs.load import DEFAULTS_FILE, Document, load_file
+from airflow_mlplatform.specs.load import DEFAULTS_FILE, Document, kind_of, load_file
 
-__all__ = ["Stubs", "document_of_stub"]
+__all__ = ["Census", "Stubs", "document_of_stub"]
 
 STUB = """\
 # An airflow dag stub of {shown}; it is written by SpecBundle: edit the YAML instead.
@@ -49,12 +52,37 @@ class Entry:
     name: str | None
     place: str
     digest: str
+    kind: str
+    loads: bool
+    pause: timedelta | None
 
     @classmethod
     def of(cls, document: Document, digest: str) -> Entry:
-        """Keep of a document what its stub needs."""
-        place = f"{document.shown}:{name_line(document)}"
-        return cls(document.path, document.shown, document.index, document.name, place, digest)
+        """Keep of a document what its stub needs, and what is told of all documents."""
+        spec = document.spec
+        return cls(
+            path=document.path,
+            shown=document.shown,
+            index=document.index,
+            name=document.name,
+            place=f"{document.shown}:{name_line(document)}",
+            digest=digest,
+            kind=kind_of(document),
+            loads=spec is not None,
+            pause=longest_pause(spec.schedule) if spec else None,
+        )
+
+
+@dataclass(frozen=True)
+class Census:
+    """What there is in a folder of specs.
+
+    :param counts: number of documents by kind, and by whether they load.
+    :param pauses: of the specs that start by the clock, by name, the longest time between two runs.
+    """
+
+    counts: Counter[tuple[str, bool]]
+    pauses: dict[str, timedelta]
 
 
 class Stubs:
@@ -84,6 +112,15 @@ class Stubs:
             _replace_if_changed(path, text)
         for path in set(self._folder.rglob("*.py")) - wanted.keys():
             path.unlink(missing_ok=True)
+
+    def census(self) -> Census:
+        """Count what the last :meth:`sync` found; a name that stands twice breaks both documents."""
+        entries = [entry for _, found in self._known.values() for entry in found]
+        bearers = Counter(entry.name for entry in entries)
+        well = [entry.loads and bearers[entry.name] == 1 for entry in entries]
+        counts = Counter((entry.kind, loads) for entry, loads in zip(entries, well, strict=True))
+        pauses = {entry.name: entry.pause for entry in compress(entries, well) if entry.name and entry.pause}
+        return Census(counts, pauses)
 
     def write_unparsed(self) -> None:
         """Write a stub a document without looking into it, if there are none; names that stand twice are not told.

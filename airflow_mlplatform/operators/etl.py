@@ -84,4 +84,4 @@ class EtlOperator(EtlStageOperator):
             )
             result = pipeline.run(bench)
             self.log.info("Published %s rows (%s bytes) at %s", result.rows, result.bytes, result.uri)
-            return announce(result, load, self.outlets, context)
+            return announce(result, load, self, context)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
@@ -13,6 +14,7 @@ from airflow_mlplatform.asset_log import note
 from airflow_mlplatform.exceptions import ConfigurationError, UnsupportedHere
 from airflow_mlplatform.failing_fast import failing_fast
 from airflow_mlplatform.hooks.login import login_of
+from airflow_mlplatform.metrics import LOAD_ROWS, LOAD_TIME
 from airflow_mlplatform.operators.environment import kept_env, resolve_env, variables
 from airflow_mlplatform.settings import settings
 from airflow_mlplatform.specs.base import Model
@@ -74,13 +76,16 @@ def shared_folder(load: Load | Mapping[str, Any]) -> str | None:
         return None
 
 
-def announce(result: LoadResult, load: Load, outlets: Sequence[Any], context: Context) -> dict[str, Any]:
+def announce(result: LoadResult, load: Load, task: EtlStageOperator, context: Context) -> dict[str, Any]:
     """Tell in the events of the task's assets what was published; return it for XCom."""
     extra = {**result.to_dict(), "spec_uri": load.uri}
-    for outlet in outlets:
+    for outlet in task.outlets:
         if isinstance(outlet, Asset):
             context["outlet_events"][outlet].extra.update(extra)
             note(context, outlet, extra, log)
+            labels = {"dag_id": task.dag_id, "asset": outlet.name}
+            LOAD_TIME.set(time.time(), **labels)
+            LOAD_ROWS.add(result.rows, **labels)
     return extra
 
 

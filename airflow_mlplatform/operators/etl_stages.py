@@ -222,7 +222,7 @@ class LoadOperator(EtlStageOperator):
             result = load_staged(load, staging, task, bench, listing)
             staging.remove([name for task in self.used_up() for name in {task, self.staged_name(task, context)}])
             self.log.info("%s rows (%s bytes) are at %s", result.rows, result.bytes, result.uri)
-            return announce(result, load, self.outlets, context)
+            return announce(result, load, self, context)
 
     def _demand_progress(self) -> None:
         # Without it the load would appear and the position stay: the next run would load the same records again.

@@ -8,6 +8,7 @@ from airflow.sdk import BaseOperator
 
 from airflow_mlplatform.failing_fast import failing_fast
 from airflow_mlplatform.links import ModelVersionLink
+from airflow_mlplatform.metrics import PROMOTIONS
 from airflow_mlplatform.training.provenance import Provenance
 
 if TYPE_CHECKING:
@@ -51,6 +52,8 @@ class PromoteModelOperator(BaseOperator):
         with failing_fast(), hook.client() as client:
             done = promote(client, decode_verdict(self.verdict), owner=Provenance.of(context, ()).name)
         version = done.version
+        if done.moved:
+            PROMOTIONS.add(model=version.name)
         context["ti"].xcom_push(key="model_version_url", value=hook.version_url(version))
         self.log.info("%s is the champion%s", version.uri, "" if done.moved else " already")
         return {"name": version.name, "version": version.version, "model_uri": version.uri, "former": done.former}

@@ -12,6 +12,7 @@ from airflow.triggers.base import StartTriggerArgs
 from airflow_mlplatform.exceptions import ConfigurationError, ServiceRefused, ServiceUnavailable
 from airflow_mlplatform.failing_fast import failing_fast
 from airflow_mlplatform.links import ModelVersionLink
+from airflow_mlplatform.metrics import VERDICTS
 from airflow_mlplatform.promotion.waiting import (
     OnRefusal,
     PromotionEvent,
@@ -149,6 +150,8 @@ class ModelPromotionSensor(BaseSensorOperator):
             return PokeReturnValue(is_done=False)
         end = ending(verdict, self.on_refusal)
         event = seen(verdict, end, hook.version_url(version) if version else None)
+        if end:
+            VERDICTS.add(model=verdict.model.name, outcome=verdict.outcome)
         return PokeReturnValue(bool(end), self._end(context, event) if end else None)
 
     def _look(self, client: MlflowClient) -> tuple[Verdict, ModelVersion | None]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import datetime
 import re
 from functools import cached_property
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from croniter import croniter
 from pydantic import AfterValidator, Discriminator, Field, Tag, field_validator, model_validator
 
+from airflow_mlplatform.specs.alerts import ALERT_PARAM, OnAlert
 from airflow_mlplatform.specs.base import DURATION_PATTERN, Duration, Items, Model, Name, Text, Uri, parse_duration
 
 __all__ = [
@@ -248,6 +249,9 @@ class Head(Model):
         description="When it runs: cron, preset, duration, null (by hand), {assets: […]} (all changed), "
         "{any: […]} (one changed) or {model: …, alias: …} (a registry change).",
     )
+    on_alert: Items[OnAlert] = Field(
+        default=(), description="Alerts that start a run too, whatever the schedule is; docs/alerts.md."
+    )
     start: datetime.date = Field(default=datetime.date(2025, 1, 1), description="First day that is scheduled.")
     catchup: bool = Field(default=False, description="Whether to run the intervals since start that were missed.")
     retries: Retries = Field(default=Retries(), description="How failed tasks are tried again.")
@@ -269,3 +273,12 @@ class Head(Model):
             if not name.isidentifier():
                 raise ValueError(f"{name!r} cannot be used as params.{name}; use letters, digits and _")
         return params
+
+    @model_validator(mode="after")
+    def _alerts_can_start_it(self) -> Self:
+        if self.on_alert and ALERT_PARAM in self.params:
+            raise ValueError(f"params: {ALERT_PARAM} is where a run finds its alert; give yours another name")
+        for name, param in self.params.items() if self.on_alert else ():
+            if "default" not in param.model_fields_set:
+                raise ValueError(f"on_alert: an alert knows no value for params.{name}; give that param a default")
+        return self

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import Field, model_validator
 
+from airflow_mlplatform.specs.alerts import DeploymentAlert
 from airflow_mlplatform.specs.base import Duration, Items, Model, Text
 from airflow_mlplatform.specs.common import EnvValue, Head, Resources, Toleration
 from airflow_mlplatform.specs.training import Select
@@ -318,3 +319,6 @@ class Deployment(Head):
     )
     serving: Serving = Field(description="The model server.")
     rollout: Rollout = Field(default=Rollout(), description="How traffic moves to the candidate.")
+    on_alert: Items[DeploymentAlert] = Field(
+        default=(), description="Alerts that start a run too, whatever the schedule is; docs/alerts.md."
+    )

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
-from yaml.nodes import MappingNode, Node
+from yaml.nodes import MappingNode, Node, ScalarNode
 
 from airflow_mlplatform.exceptions import SpecError
+from airflow_mlplatform.specs.alerts import ALERT_PARAM
 from airflow_mlplatform.specs.document import Chunk, Unusable, compose, merge, read_chunks, split
 from airflow_mlplatform.specs.folder_defaults import FolderDefaults
 from airflow_mlplatform.specs.kinds import KINDS, Spec
@@ -23,7 +24,7 @@ from airflow_mlplatform.specs.problems import MISSING, UNKNOWN_KEY, Problem, did
 from airflow_mlplatform.specs.templates import TemplateChecker
 from airflow_mlplatform.specs.values import Values, key_of, locate, show_field
 
-__all__ = ["DEFAULTS_FILE", "Document", "load_document", "load_file", "load_text"]
+__all__ = ["DEFAULTS_FILE", "Document", "kind_of", "load_document", "load_file", "load_text"]
 
 DEFAULTS_FILE = "defaults.yaml"
 
@@ -103,6 +104,14 @@ def load_text(text: str | bytes, shown: str = "spec.yaml") -> tuple[Document, ..
     return tuple(_load_chunk(chunk, path, ()) for chunk in chunks)
 
 
+def kind_of(document: Document) -> str:
+    """The kind that a document gives itself, also if it is broken otherwise; ``unknown`` if that is none of ours."""
+    if document.node is None:
+        return "unknown"
+    node = locate(document.node, ("kind",))[0]
+    return node.value if isinstance(node, ScalarNode) and node.value in KINDS else "unknown"
+
+
 @dataclass(frozen=True)
 class Layer:
     """One ``defaults.yaml``: its nodes, or the problems that make it useless."""
@@ -172,7 +181,8 @@ def _load_chunk(chunk: Chunk, path: Path, layers: Sequence[Layer]) -> Document:
 
 def _param_names(node: Node) -> list[str]:
     params = locate(node, ("params",))[0]
-    return [key.value for key, _ in params.value] if isinstance(params, MappingNode) and params is not node else []
+    own = [key.value for key, _ in params.value] if isinstance(params, MappingNode) and params is not node else []
+    return [*own, ALERT_PARAM] if key_of(node, ("on_alert",)) else own
 
 
 def _is_dated(node: Node) -> bool:

@@ -15,6 +15,8 @@ from airflow_mlplatform.connectors.strimzi import StrimziCluster
 from airflow_mlplatform.connectors.waiting import ConnectorEvent, ConnectorWait, StatusFacts
 from airflow_mlplatform.connectors.wish import fulfilled
 from airflow_mlplatform.exceptions import ConfigurationError, ServiceError, ServiceRefused
+from airflow_mlplatform.metrics import CONNECTOR_RESTARTS, CONNECTOR_WAITS
+from airflow_mlplatform.triggers.connector_metrics import report
 from airflow_mlplatform.triggers.kafka_connect_watch import ConnectWatch, watching
 
 if TYPE_CHECKING:
@@ -72,6 +74,7 @@ class KafkaConnectorTrigger(BaseTrigger):
             event = self._too_late()
         except (ConfigurationError, ServiceRefused) as error:
             event = ConnectorEvent(ending="mistake", message=str(error))
+        CONNECTOR_WAITS.add(connector=str(self.wait.get("name")), ending=event.ending)
         yield TriggerEvent(event.model_dump(mode="json"))
 
     def _place(self) -> str | StrimziCluster:
@@ -119,10 +122,12 @@ class KafkaConnectorTrigger(BaseTrigger):
         former = self._seen.status if self._seen else None
         if str(status) != str(former):
             self.log.info("%s: %s", self.wait["name"], status or "there is none")
+            report(self.wait["name"], status, former)
         self._seen = connector
 
     async def _restart(self, wait: ConnectorWait, watch: ConnectWatch, progress: Progress) -> None:
         self.log.warning("%s: restarting what has failed, %d of %d", wait.name, progress.restarted, wait.restarts)
+        CONNECTOR_RESTARTS.add(connector=wait.name)
         try:
             await watch.restart(wait.name)
         except ServiceError as error:

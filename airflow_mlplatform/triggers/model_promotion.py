@@ -11,6 +11,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from airflow_mlplatform.clients.http import drive_async
 from airflow_mlplatform.exceptions import ConfigurationError, ServiceRefused, ServiceUnavailable
 from airflow_mlplatform.hooks.mlflow import MlflowHook
+from airflow_mlplatform.metrics import VERDICTS
 from airflow_mlplatform.promotion.waiting import (
     OnRefusal,
     PromotionEvent,
@@ -114,6 +115,7 @@ class ModelPromotionTrigger(BaseTrigger):
 
     async def _tell(self, client: AsyncMlflowClient, verdict: Verdict, version: ModelVersion | None) -> None:
         self.log.info("%s", verdict.summary)
+        VERDICTS.add(model=verdict.model.name, outcome=verdict.outcome)
         try:
             await drive_async(tell(verdict, version), client.http)
         except ServiceRefused as error:

@@ -19,6 +19,7 @@ from airflow_mlplatform.serving.predictor import CANDIDATE
 from airflow_mlplatform.serving.ready import readiness
 from airflow_mlplatform.serving.view import acted, open_view
 from airflow_mlplatform.triggers.dag_runs import goes_on
+from airflow_mlplatform.triggers.rollout_metrics import report
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -92,6 +93,7 @@ class SeldonAround:
     async def apply(self, manifest: dict[str, Any]) -> None:
         """Apply a manifest."""
         self.view.took(await self.cluster.seldon.apply(manifest))
+        self._report()
 
     async def remove(self, uid: str) -> None:
         """Remove the resource, and wait until it and its pods have gone."""
@@ -99,10 +101,12 @@ class SeldonAround:
         while (self.view.live or {"metadata": {"uid": ""}})["metadata"]["uid"] == uid or self.view.seen.pods:
             self.tell("waiting until it and its pods have gone")
             await self.view.changed(self.now() + LOOK_AGAIN)
+        self._report()
 
     async def changed(self, until: datetime | None) -> None:
         """Wait until something changes."""
         await self.view.changed(until)
+        self._report()
 
     async def pause(self, seconds: float) -> None:
         """Wait, whatever changes."""
@@ -161,6 +165,9 @@ class SeldonAround:
         if account != self._told:
             self.log.info("%s", account)
             self._told = account
+
+    def _report(self) -> None:
+        report(self.cluster.seldon.namespace, self.view.name, self.view.live)
 
     async def _prometheus(self) -> Any:
         return await PrometheusHook(self.prometheus_conn_id or None).async_client()

@@ -17,6 +17,7 @@ from airflow_mlplatform.serving.state import Who
 from airflow_mlplatform.settings import settings
 from airflow_mlplatform.specs.arguments import read_argument
 from airflow_mlplatform.specs.deployment import Rollout, Serving
+from airflow_mlplatform.triggers.rollout_metrics import report_end
 from airflow_mlplatform.triggers.seldon_cluster import Place, open_around
 from airflow_mlplatform.triggers.starting import FROM_TASK
 from airflow_mlplatform.triggers.task import TaskTrigger, leave
@@ -123,6 +124,7 @@ class SeldonTask(TaskTrigger):
             "model": outcome.model,
             "version": outcome.version,
         }
+        report_end(serving.namespace, serving.name, outcome)
         if settings().grafana_url:
             await leave(origin, filled(settings().grafana_url, what), GrafanaLink.key)
         if url:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterator
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from airflow_mlplatform.exceptions import ProcessFailed
+from airflow_mlplatform.metrics import CANDIDATE_PERCENT, ROLLOUT_STATE
 from airflow_mlplatform.serving.state import STATE
 from tests.cluster.seldon_endpoint import Endpoint, reach
 from tests.cluster.seldon_parts import SDEPS, SeldonParts
+from tests.unit.recorded_metrics import recording
 from tests.waiting import wait_for
 
 if TYPE_CHECKING:
@@ -65,9 +68,13 @@ def another(seldon: SeldonParts) -> Iterator[Endpoint]:
 
 
 def test_a_canary_gets_its_share_by_steps_and_then_all(serving: Endpoint) -> None:
-    with serving.seldon.load(serving.name, rate=20) as load:
+    with serving.seldon.load(serving.name, rate=20) as load, recording() as recorder:
         outcome = serving.rolled("better", CANARY)
         wait_for(lambda: serving.seldon.answering(serving.name) == "better", "until better answers")
+    percents = [value for name, value in recorder.gauged if name == CANDIDATE_PERCENT.name]
+    assert [percent for percent, _ in groupby(percents)] == [25, 100, 0]
+    states = {state: value for (_, _, state), value in recorder.of(ROLLOUT_STATE).items()}
+    assert states == {"rolling": 0, "paused": 0, "going-back": 0, "none": 1}
     assert (outcome.result, outcome.former_version, outcome.version) == ("done", "good", "better")
     assert outcome.steps == STEPS
     assert set(load.codes()) == {200}, load.problems

@@ -39,10 +39,10 @@ def installed(helm: str, images: Images) -> Iterator[None]:
         Kubectl()("delete", "namespace", "--ignore-not-found", "--wait=false", *FOREIGN, *OURS, RELEASE)
 
 
-def _helm(helm: str, verb: str, images: Images) -> None:
+def _helm(helm: str, verb: str, images: Images, *options: str) -> None:
     registry, tag = images.registry, images.tag
     values = ["--set", f"images.registry={registry}/", "--set", f"images.tag={tag}"]
-    command = [helm, verb, "platform", str(CHART), "--namespace", RELEASE, "--create-namespace", *values]
+    command = [helm, verb, "platform", str(CHART), "--namespace", RELEASE, "--create-namespace", *values, *options]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=dict(os.environ))
     assert done.returncode == 0, done.stderr
 
@@ -57,15 +57,34 @@ def _made(revision: int) -> bool:
     return bool(job.get("status", {}).get("succeeded"))
 
 
+def _break_what_follows() -> None:
+    """As if the password of the database had been changed."""
+    Kubectl("databases")("patch", "secret", "mlflow-db", "--patch", '{"stringData": {"password": "changed"}}')
+
+
+def _password_of_mlflow(namespace: str) -> str:
+    return str(Kubectl(namespace).get("secret", "mlflow-db")["data"]["password"])
+
+
+def _connect_may_read(secret: str) -> bool:
+    who = "system:serviceaccount:kafka:platform-connect"
+    return Kubectl("kafka")("auth", "can-i", "get", f"secrets/{secret}", "--as", who, check=False).strip() == "yes"
+
+
 @pytest.mark.usefixtures("installed")
 def test_the_chart_lives_as_it_should(helm: str, images: Images) -> None:
     wait_for(lambda: _made(1), "for the job that makes secrets", 120)
     first = _secrets()
     assert {"airflow/airflow-metadata", "mlflow/mlflow-db", "models/s3", "monitoring/grafana-admin"} <= first.keys()
+    assert Kubectl("istio-ingress").get("secret", "platform-tls")["type"] == "kubernetes.io/tls"
+    _break_what_follows()
 
-    _helm(helm, "upgrade", images)
+    _helm(helm, "upgrade", images, "--set", "connect.secrets={shop}")
     wait_for(lambda: _made(2), "for the job of the upgrade", 120)
     assert _secrets() == first
+    assert _password_of_mlflow("mlflow") == _password_of_mlflow("databases")
+    assert _connect_may_read("shop")
+    assert not _connect_may_read("connect-gate")
 
     subprocess.run([helm, "uninstall", "platform", "--namespace", RELEASE], check=True, capture_output=True)
     namespaces = {found["metadata"]["name"] for found in Kubectl().get("namespaces")}

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-START_TIMEOUT = 120.0
+START_TIMEOUT = 240.0
 
 
 @dataclass

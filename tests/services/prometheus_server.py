@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import httpx
 import pytest
@@ -22,7 +22,7 @@ from tests.services.ports import free_port
 from tests.waiting import wait_for
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 GET_PROMETHEUS = "Prometheus: apt-get install prometheus (and stop the service it starts, the tests run their own)"
@@ -130,11 +130,15 @@ class PrometheusServer:
     :param root: an empty folder for its data.
     :param arguments: further arguments of the program.
     :param endpoint: how it is reached, if not by plain HTTP.
+    :param targets: addresses that are scraped too.
+    :param configuration: more of its configuration: rules, and who is told of alerts.
     """
 
     root: Path
     arguments: tuple[str, ...] = ()
     endpoint: PrometheusEndpoint | None = None
+    targets: tuple[str, ...] = ()
+    configuration: Mapping[str, Any] = field(default_factory=dict)
     port: int = field(default_factory=free_port)
     pods: Pods = field(default_factory=Pods)
     _process: subprocess.Popen[bytes] | None = None
@@ -153,7 +157,12 @@ class PrometheusServer:
         """Start it and wait until it answers."""
         config = {
             "global": {"scrape_interval": SCRAPE, "scrape_timeout": SCRAPE},
-            "scrape_configs": [self._job("pods", honor_labels=True), self._job("service", service="any-service")],
+            "scrape_configs": [
+                self._job("pods", honor_labels=True),
+                self._job("service", service="any-service"),
+                {"job_name": "targets", "static_configs": [{"targets": list(self.targets)}]},
+            ],
+            **self.configuration,
         }
         (self.root / "prometheus.yml").write_text(json.dumps(config))
         command = [

@@ -46,12 +46,13 @@ def test_the_watch_does_not_end_when_deleted_pods_do() -> None:
     assert WORKER["spec"]["terminationGracePeriodSeconds"] <= read / 2
 
 
-def test_a_worker_has_no_secret_and_no_token() -> None:
+def test_a_worker_may_read_specs_and_has_no_other_secret_and_no_token() -> None:
     spec = WORKER["spec"]
     assert spec["automountServiceAccountToken"] is False
     assert not [volume for volume in spec["volumes"] if not {"configMap", "emptyDir"} & volume.keys()]
     (container,) = spec["containers"]
-    assert "envFrom" not in container
+    # What reads the specs is no task's: docs/kubernetes.md.
+    assert container["envFrom"] == [{"secretRef": {"name": "airflow-specs", "optional": True}}]
     assert {variable["name"] for variable in container["env"]} == {"AIRFLOW_HOME", "AIRFLOW_CONFIG", "HOME"}
     secret = {"sql_alchemy_conn", "fernet_key", "jwt_secret", "secret_key", "password"}
     assert not secret & {option for _, option in OPTIONS}

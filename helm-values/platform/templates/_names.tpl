@@ -15,3 +15,12 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- define "platform.postgresqlHost" -}}
 {{ .Values.postgresql.host | default "platform-db-rw.databases.svc.cluster.local" }}
 {{- end }}
+
+{{/* Of pods that run our Airflow image, and of their containers. */}}
+{{- define "platform.podSecurity" -}}
+{runAsNonRoot: true, runAsUser: 50000, runAsGroup: 0, seccompProfile: {type: RuntimeDefault}}
+{{- end }}
+
+{{- define "platform.containerSecurity" -}}
+{allowPrivilegeEscalation: false, readOnlyRootFilesystem: true, capabilities: {drop: [ALL]}}
+{{- end }}

@@ -3,63 +3,30 @@
 from __future__ import annotations
 
 import re
-import subprocess
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from tests.parts import program
+from tests.services.stack.rendering import PROFILES, RELEASES, VALUES, Object, facts, helm, is_installed, render, values
 
-VALUES = Path(__file__).parents[3] / "helm-values"
-PROFILES = ("small", "production")
-TEMPLATES = sorted(path.parent.name for path in VALUES.glob("*/values.yaml.gotmpl"))
 ARROWS: dict[str, Any] = yaml.safe_load((VALUES / "platform" / "files" / "arrows.yaml").read_text("utf-8"))
-Object = dict[str, Any]
-
-
-@pytest.fixture(scope="module")
-def helm() -> str:
-    return program("helm", "install Helm 3.19 or newer: https://helm.sh/docs/intro/install")
-
-
-def _helm(helm: str, *arguments: str) -> str:
-    done = subprocess.run([helm, *arguments], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def _values_of(helm: str, release: str, profile: str, folder: Path) -> dict[str, Any]:
-    """What helmfile makes of a values template: Helm's own engine, with the profile as its values."""
-    chart = folder / release
-    (chart / "templates").mkdir(parents=True)
-    (chart / "Chart.yaml").write_text("{apiVersion: v2, name: values, version: 0.0.0}", "utf-8")
-    template = (VALUES / release / "values.yaml.gotmpl").read_text("utf-8")
-    (chart / "templates" / "values.yaml").write_text(template, "utf-8")
-    profile_file = str(VALUES / "environments" / f"{profile}.yaml")
-    return dict(yaml.safe_load(_helm(helm, "template", "values", str(chart), "--values", profile_file)))
 
 
 @pytest.fixture(scope="module", params=PROFILES)
-def rendered(request: pytest.FixtureRequest, helm: str, tmp_path_factory: pytest.TempPathFactory) -> list[Object]:
-    folder = tmp_path_factory.mktemp("platform")
-    values = folder / "values.yaml"
-    values.write_text(yaml.safe_dump(_values_of(helm, "platform", request.param, folder)), "utf-8")
-    chart = str(VALUES / "platform")
-    out = _helm(helm, "template", "platform", chart, "-n", "mlplatform", "-f", str(values), "--kube-version", "1.30")
-    return [found for found in yaml.safe_load_all(out) if found]
+def rendered(request: pytest.FixtureRequest) -> list[Object]:
+    return list(render("platform", request.param))
 
 
-def test_our_chart_passes_helm_lint(helm: str) -> None:
-    _helm(helm, "lint", "--strict", "--kube-version", "1.34", str(VALUES / "platform"))
+def test_our_chart_passes_helm_lint() -> None:
+    helm("lint", "--strict", "--kube-version", "1.34", str(VALUES / "platform"))
 
 
 @pytest.mark.parametrize("profile", PROFILES)
-@pytest.mark.parametrize("release", TEMPLATES)
-def test_values_are_made_for_every_profile(helm: str, release: str, profile: str, tmp_path: Path) -> None:
-    assert _values_of(helm, release, profile, tmp_path)
+@pytest.mark.parametrize("release", RELEASES)
+def test_values_are_made_for_every_profile(release: str, profile: str) -> None:
+    assert values(release, profile)
 
 
 def test_no_secret_is_rendered(rendered: list[Object]) -> None:
@@ -83,12 +50,9 @@ def test_no_object_is_made_twice(rendered: list[Object]) -> None:
     assert [place for place, count in Counter(places).items() if count > 1] == []
 
 
-def test_data_outlives_the_release(rendered: list[Object]) -> None:
-    for found in rendered:
-        if found["kind"] in ("Namespace", "Kafka"):
-            assert found["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
-        if found["kind"] == "KafkaNodePool":
-            assert found["spec"]["storage"]["deleteClaim"] is False
+def test_claims_of_brokers_stay_when_the_resource_goes(rendered: list[Object]) -> None:
+    (pool,) = [found for found in rendered if found["kind"] == "KafkaNodePool"]
+    assert pool["spec"]["storage"]["deleteClaim"] is False
 
 
 def test_every_namespace_of_ours_denies_what_no_arrow_allows(rendered: list[Object]) -> None:
@@ -99,6 +63,93 @@ def test_every_namespace_of_ours_denies_what_no_arrow_allows(rendered: list[Obje
         if found["kind"] == "NetworkPolicy" and found["spec"]["podSelector"] == {} and _is_default(found)
     }
     assert namespaces == denying
+
+
+def test_outside_means_neither_private_addresses_nor_the_metadata_service(rendered: list[Object]) -> None:
+    outside = [found for found in rendered if found["metadata"]["name"].endswith("-to-the-world")]
+    assert len(outside) == len(ARROWS["anywhere"])
+    for policy in outside:
+        world, *services = policy["spec"]["egress"]
+        kept = world["to"][0]["ipBlock"]["except"]
+        assert {"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16"} <= set(kept)
+        assert all(rule["ports"] for rule in services)
+
+
+def test_a_private_service_is_reached_on_its_ports_only() -> None:
+    (policy,) = [one for one in render("platform", "production") if one["metadata"]["name"] == "mlflow-to-the-world"]
+    (given,) = facts("production")["privateServices"]
+    ports = [{"port": port, "protocol": "TCP"} for port in given["ports"]]
+    assert policy["spec"]["egress"][1] == {"to": [{"ipBlock": {"cidr": given["cidr"]}}], "ports": ports}
+
+
+def test_everything_with_a_ui_is_behind_the_gateway_with_the_certificate(rendered: list[Object]) -> None:
+    ingresses = [found for found in rendered if found["kind"] == "Ingress"]
+    assert {found["metadata"]["name"] for found in ingresses} == {"airflow", "mlflow", "minio", "connect", "grafana"}
+    for found in ingresses:
+        (tls,), (rule,) = found["spec"]["tls"], found["spec"]["rules"]
+        assert tls["hosts"] == [rule["host"]]
+        assert tls["secretName"] == "platform-tls"
+        assert found["spec"]["ingressClassName"] == "istio"
+    (gateway,) = [found for found in rendered if found["kind"] == "Gateway"]
+    assert [server["tls"].get("httpsRedirect", False) for server in gateway["spec"]["servers"]] == [False, True]
+
+
+def test_production_has_its_database_and_its_s3_elsewhere() -> None:
+    found = facts("production")
+    assert [name for name in RELEASES if not is_installed(name, "production")] == [
+        "cloudnative-pg",
+        "database",
+        "minio",
+    ]
+    mlflow = values("mlflow", "production")
+    assert mlflow["backendStore"]["postgres"]["host"] == found["postgresql"]["host"]
+    assert mlflow["auth"]["postgres"]["host"] == found["postgresql"]["host"]
+    assert mlflow["extraEnvVars"]["MLFLOW_S3_ENDPOINT_URL"] == found["s3"]["endpoint"]
+    assert not any(
+        found["kind"] == "Job" and "make-secrets" in found["metadata"]["name"]
+        for found in render("platform", "production")
+    )
+
+
+def test_a_database_in_the_cluster_is_backed_up_each_night() -> None:
+    backups = values("database", "inside")["backups"]
+    assert backups["endpointURL"] == "http://minio.minio.svc.cluster.local:9000"
+    (nightly,) = backups["scheduledBackups"]
+    assert re.fullmatch(r"\d+ \d+ \d+ \* \* \*", nightly["schedule"])
+    user = next(one for one in values("minio", "inside")["users"] if one["accessKey"] == "backups")
+    assert user["policy"] == "backups"
+
+
+def test_somebody_makes_the_certificate() -> None:
+    """In `small` the job that makes secrets, in `production` cert-manager; never both."""
+    for profile in PROFILES:
+        objects = render("platform", profile)
+        asked = [found for found in objects if found["kind"] == "Certificate"]
+        made = [found for found in objects if "platform-tls" in (found.get("data") or {}).get("secrets.yaml", "")]
+        assert len(asked) + len(made) == 1, profile
+
+
+def test_connect_may_read_the_secrets_that_are_named_and_no_others() -> None:
+    assert not _role_of_connect("small")
+    chart = str(VALUES / "platform")
+    text = helm(
+        "template",
+        "platform",
+        chart,
+        "--set",
+        "connect.secrets={shop}",
+        "--show-only",
+        "templates/connect.yaml",
+        "--kube-version",
+        "1.30",
+    )
+    (role,) = [found for found in yaml.safe_load_all(text) if found["kind"] == "Role"]
+    assert role["rules"] == [{"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["shop"], "verbs": ["get"]}]
+
+
+def _role_of_connect(profile: str) -> list[Object]:
+    """A rule without names would be one for all secrets."""
+    return [found for found in render("platform", profile) if found["metadata"]["name"] == "connect-secrets"]
 
 
 def _is_default(policy: Object) -> bool:

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from tests.parts import program
+from tests.unit.stack.queries import queries
 
 RULES = Path(__file__).parents[3] / "helm-values" / "platform" / "files" / "rules"
 PLAYS = Path(__file__).parent / "rules"
@@ -26,6 +27,14 @@ def test_alerts_fire_and_are_silent(promtool: str, name: str, tmp_path: Path) ->
     play = tmp_path / name
     play.write_text((PLAYS / name).read_text("utf-8").replace("RULES", str(RULES / name)), "utf-8")
     done = subprocess.run([promtool, "test", "rules", str(play)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_promtool_understands_all_queries(promtool: str, tmp_path: Path) -> None:
+    asked = [{"record": f"query:{number}", "expr": query.expr} for number, query in enumerate(queries())]
+    file = tmp_path / "queries.yaml"
+    file.write_text(yaml.safe_dump({"groups": [{"name": "queries", "rules": asked}]}), "utf-8")
+    done = subprocess.run([promtool, "check", "rules", str(file)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 

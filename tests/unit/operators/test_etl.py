@@ -15,11 +15,13 @@ from airflow.sdk import DAG, Asset
 from airflow.sdk.exceptions import AirflowFailException
 
 from airflow_mlplatform.exceptions import UnsupportedHere
+from airflow_mlplatform.metrics import LOAD_ROWS, LOAD_TIME
 from airflow_mlplatform.operators.etl import EtlOperator
 from airflow_mlplatform.operators.etl_stages import CheckOperator, ExtractOperator, LoadOperator, TransformOperator
 from airflow_mlplatform.settings import settings
 from airflow_mlplatform.specs.etl import Checks, Load, Source, Transform
 from airflow_mlplatform.steps.engine import Stopped
+from tests.unit.recorded_metrics import recording
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,8 +51,11 @@ def etl(folder: Path, **more: Any) -> EtlOperator:
 def test_result_and_asset_event(folder: Path) -> None:
     operator = etl(folder, transform=[{"sql": "SELECT id FROM input"}], checks={"unique": ["id"]})
     given = context()
-    result = operator.execute(given)
+    with recording() as recorder:
+        result = operator.execute(given)
     assert result["rows"] == 2
+    assert list(recorder.of(LOAD_ROWS).values()) == [2]
+    assert [asset for _, asset in recorder.of(LOAD_TIME)] == ["pond_//wine"]
     assert (result["uri"], result["spec_uri"]) == (f"{folder}/pond/wine", "pond://wine")
     assert set(result) == {"uri", "rows", "bytes", "schema_hash", "spec_uri"}
     assert given["outlet_events"][Asset("pond://wine")].extra == result

@@ -9,11 +9,13 @@ from airflow.sdk.exceptions import AirflowFailException
 from airflow_mlplatform.clients.http import drive
 from airflow_mlplatform.exceptions import ServiceUnavailable
 from airflow_mlplatform.hooks.mlflow import MlflowHook
+from airflow_mlplatform.metrics import PROMOTIONS
 from airflow_mlplatform.operators.promote_model import PromoteModelOperator
 from airflow_mlplatform.promotion.verdict import encode_verdict
 from airflow_mlplatform.promotion.waiting import look
 from airflow_mlplatform.specs.deployment import Gate, ModelRef
 from tests.unit.promotion.fake_registry import FakeRegistry, down
+from tests.unit.recorded_metrics import recording
 
 if TYPE_CHECKING:
     from airflow_mlplatform.clients.mlflow import MlflowClient
@@ -74,7 +76,9 @@ def test_mapped_tasks_are_different_owners(registry: FakeRegistry) -> None:
 def test_a_retry_after_success_gives_the_same(registry: FakeRegistry) -> None:
     registry.train(alias="challenger")
     found = verdict(registry)
-    assert promote(found) == promote(found)
+    with recording() as recorder:
+        assert promote(found) == promote(found)
+    assert recorder.of(PROMOTIONS) == {("wine",): 1}
 
 
 def test_a_conflict_is_not_retried(registry: FakeRegistry) -> None:

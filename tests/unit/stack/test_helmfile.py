@@ -38,5 +38,16 @@ def test_both_profiles_have_the_same_keys() -> None:
     assert _shape(small) == _shape(production)
 
 
+def test_the_image_has_what_airflow_s_values_name() -> None:
+    """Auth manager, bundles: each from a provider that docker/airflow installs, and that has such a class."""
+    folder = VALUES / "airflow"
+    text = (folder / "config.yaml").read_text("utf-8") + (folder / "values.yaml.gotmpl").read_text("utf-8")
+    named = set(re.findall(r"\bairflow\.providers\.([a-z_]+)\.", text))
+    assert {"amazon", "fab", "git"} <= named
+    locked = (VALUES.parent / "docker" / "airflow" / "requirements.txt").read_text("utf-8")
+    for provider in named:
+        assert re.search(rf"^apache-airflow-providers-{provider}==", locked, re.MULTILINE), provider
+
+
 def _shape(value: Any) -> Any:
     return {key: _shape(item) for key, item in value.items()} if isinstance(value, dict) else None

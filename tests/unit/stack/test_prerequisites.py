@@ -34,6 +34,13 @@ def test_production_wants_more(prerequisites: ModuleType) -> None:
     assert len(list(prerequisites.problems(prerequisites.Found(**GOOD), "production"))) == 2
 
 
+@pytest.mark.parametrize(("lacking", "told"), [("measures", "no metrics-server"), ("certifies", "no cert-manager")])
+def test_production_needs_more_parts(prerequisites: ModuleType, lacking: str, told: str) -> None:
+    enough = GOOD | {"cpus": 16.0, "memory": 64.0, "nodes": 3, lacking: False}
+    (problem,) = prerequisites.problems(prerequisites.Found(**enough), "production")
+    assert told in problem
+
+
 @pytest.mark.parametrize(
     ("quantity", "amount"), [("2", 2.0), ("1500m", 1.5), ("16Gi", 16 * 2**30), ("24548Ki", 24548 * 1024)]
 )

@@ -17,8 +17,10 @@ from airflow_mlplatform.clients.kafka_connect import AsyncKafkaConnectClient, Co
 from airflow_mlplatform.connectors.waiting import ConnectorEvent
 from airflow_mlplatform.exceptions import ConfigurationError
 from airflow_mlplatform.hooks.kafka_connect import KafkaConnectHook
+from airflow_mlplatform.metrics import CONNECTOR_FAILED_TASKS, CONNECTOR_RESTARTS, CONNECTOR_WAITS
 from airflow_mlplatform.triggers import kafka_connect_watch
 from airflow_mlplatform.triggers.kafka_connect import KafkaConnectorTrigger
+from tests.unit.recorded_metrics import recording
 
 SECRET = "hunter2-and-more"
 TRACE = f"org.example.Broken: no way with {SECRET}\n\tat org.example.Task"
@@ -118,8 +120,11 @@ async def test_a_thousand_waits_ask_no_more_than_one(cluster: Cluster) -> None:
 
 async def test_failed_tasks_are_restarted_then_told_without_secrets(cluster: Cluster) -> None:
     cluster.tasks["c"] = ["RUNNING", "FAILED", "FAILED"]
-    event = await fired(trigger(restarts=2))
+    with recording() as recorder:
+        event = await fired(trigger(restarts=2))
     assert event.ending == "failed"
+    assert recorder.of(CONNECTOR_FAILED_TASKS) == {("c",): 2}
+    assert (recorder.of(CONNECTOR_RESTARTS), recorder.of(CONNECTOR_WAITS)) == ({("c",): 2}, {("c", "failed"): 1})
     assert cluster.asked["restart"] == 2
     assert "after 2 restarts" in event.message
     assert event.message.count("org.example.Broken: no way with ********") == 1

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from airflow_mlplatform.metrics import VERDICTS
 from airflow_mlplatform.promotion.waiting import PromotionEvent, decode_event
 from airflow_mlplatform.triggers.model_promotion import ModelPromotionTrigger
 from tests.unit.promotion.fake_registry import FakeRegistry, down, unauthorised
+from tests.unit.recorded_metrics import recording
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,10 +74,12 @@ async def test_it_waits_for_a_better_one_and_tells_each_verdict_once(
     registry: FakeRegistry, capsys: pytest.CaptureFixture[str]
 ) -> None:
     registry.train(alias="challenger", rmse=2.0)
-    task = await running(trigger(), lambda: len(registry.requests) > 20)
-    assert registry.tags(1)["mlplatform.verdict"] == "refused"
-    registry.train(alias="challenger", rmse=0.5)
-    assert (await end(task)).verdict["candidate"]["version"] == 2  # type: ignore[index,call-overload]
+    with recording() as recorder:
+        task = await running(trigger(), lambda: len(registry.requests) > 20)
+        assert registry.tags(1)["mlplatform.verdict"] == "refused"
+        registry.train(alias="challenger", rmse=0.5)
+        assert (await end(task)).verdict["candidate"]["version"] == 2  # type: ignore[index,call-overload]
+    assert recorder.of(VERDICTS) == {("wine", "refused"): 1, ("wine", "promote"): 1}
     told = capsys.readouterr().out
     assert told.count("version 1: refused") == 1
     assert told.count("version 2: worth promoting") == 1
