@@ -28,6 +28,9 @@ if TYPE_CHECKING:
         KafkaConnectorRestartOperator as KafkaConnectorRestartOperator,
     )
     from airflow_mlplatform.operators.kafka_topics import KafkaTopicsOperator as KafkaTopicsOperator
+    from airflow_mlplatform.operators.local_actions import LocalRollbackOperator as LocalRollbackOperator
+    from airflow_mlplatform.operators.local_actions import LocalScaleOperator as LocalScaleOperator
+    from airflow_mlplatform.operators.local_actions import LocalTeardownOperator as LocalTeardownOperator
     from airflow_mlplatform.operators.local_deploy import LocalDeployOperator as LocalDeployOperator
     from airflow_mlplatform.operators.mlflow_register import MlflowRegisterOperator as MlflowRegisterOperator
     from airflow_mlplatform.operators.mlflow_run import MlflowRunOperator as MlflowRunOperator
@@ -39,6 +42,8 @@ if TYPE_CHECKING:
     from airflow_mlplatform.operators.seldon_actions import SeldonTeardownOperator as SeldonTeardownOperator
     from airflow_mlplatform.operators.seldon_deploy import SeldonDeployOperator as SeldonDeployOperator
     from airflow_mlplatform.operators.seldon_preflight import SeldonPreflightOperator as SeldonPreflightOperator
+    from airflow_mlplatform.operators.step_approval import LocalStepApprovalOperator as LocalStepApprovalOperator
+    from airflow_mlplatform.operators.step_approval import SeldonStepApprovalOperator as SeldonStepApprovalOperator
     from airflow_mlplatform.operators.stream_app import StreamAppOperator as StreamAppOperator
     from airflow_mlplatform.sensors.kafka_connector import KafkaConnectorSensor as KafkaConnectorSensor
     from airflow_mlplatform.sensors.model_promotion import ModelPromotionSensor as ModelPromotionSensor
@@ -55,6 +60,10 @@ PUBLIC = {
     "KafkaConnectorSensor": "sensors.kafka_connector",
     "KafkaTopicsOperator": "operators.kafka_topics",
     "LocalDeployOperator": "operators.local_deploy",
+    "LocalRollbackOperator": "operators.local_actions",
+    "LocalScaleOperator": "operators.local_actions",
+    "LocalStepApprovalOperator": "operators.step_approval",
+    "LocalTeardownOperator": "operators.local_actions",
     "MACROS": "macros",
     "MlflowHook": "hooks.mlflow",
     "MlflowRegisterOperator": "operators.mlflow_register",
@@ -69,6 +78,7 @@ PUBLIC = {
     "SeldonPreflightOperator": "operators.seldon_preflight",
     "SeldonRollbackOperator": "operators.seldon_actions",
     "SeldonScaleOperator": "operators.seldon_actions",
+    "SeldonStepApprovalOperator": "operators.step_approval",
     "SeldonTeardownOperator": "operators.seldon_actions",
     "SpecBundle": "bundle",
     "SpecError": "exceptions",

@@ -62,6 +62,18 @@ class Mirror:
         self.objects = {item["metadata"]["name"]: item for item in found.get("items") or ()}
         self._version = str((found.get("metadata") or {}).get("resourceVersion") or "")
 
+    def learn(self, name: str, item: Object | None) -> None:
+        """Know an object from the answer to a request, unless the watch has told of later changes already.
+
+        Answers and the watch come on connections of their own, so that either may be the later one.
+
+        :param item: the object; ``None`` if there is none.
+        """
+        if item is None:
+            self.objects.pop(name, None)
+        elif not _before(item["metadata"]["resourceVersion"], self._version):
+            self.objects[name] = item
+
     async def keep(self) -> None:
         """Follow the changes, for ever; what was missed while the API server was away is listed again.
 
@@ -118,3 +130,8 @@ class Mirror:
 
     def _call(self, verb: str) -> Call:
         return Call(verb, "GET", self.path, self.resource, self.resource, query=self.query)
+
+
+def _before(version: str, other: str) -> bool:
+    """Whether a version is older than another: numbers of one count for all objects; what is none is not compared."""
+    return version.isdecimal() and other.isdecimal() and int(version) < int(other)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk import DAG, BaseOperator, chain
 
 from airflow_mlplatform.factory.dag import new_dag
-from airflow_mlplatform.factory.seldon import Rolled, add_actions, check_params, rolled_out
-from airflow_mlplatform.operators.local_deploy import LocalDeployOperator
+from airflow_mlplatform.factory.rollout import ON_SELDON, ON_THIS_MACHINE, add_actions, check_params, rolled_out
 from airflow_mlplatform.operators.preflight import PreflightOperator
 from airflow_mlplatform.operators.promote_model import PromoteModelOperator
 from airflow_mlplatform.operators.seldon_preflight import SeldonPreflightOperator
@@ -22,48 +22,35 @@ __all__ = ["build_deployment"]
 
 
 def build_deployment(spec: Deployment, path: Path, shown: str) -> DAG:
-    """Build the DAG of a deployment spec; two rollouts of one name never run at the same time.
-
-    :raises ConfigurationError: if it cannot be on this runtime.
-    """
-    return (_on_seldon if settings().runtime == "kubernetes" else _locally)(spec, path, shown)
-
-
-def _locally(spec: Deployment, path: Path, shown: str) -> DAG:
-    with new_dag(spec, path, shown, max_active_runs=1) as dag:
-        gate = _gate(spec)
-        verdict = gate.output
-        tasks: list[BaseOperator] = [gate, *_approvals(spec)]
-        if spec.preflight:
-            tasks.append(PreflightOperator(task_id="preflight", model=verdict))
-        rolled = rolled_out(spec, verdict, LocalDeployOperator)
-        tasks.extend(rolled.tasks)
-        if rolled.ends:
-            tasks.append(PromoteModelOperator(task_id="promote", verdict=verdict))
-        chain(*tasks)
-    return dag
-
-
-def _on_seldon(spec: Deployment, path: Path, shown: str) -> DAG:
-    """Build a DAG whose param ``action`` says what a run is for.
+    """Build the DAG of a deployment spec; its param ``action`` says what a run is for.
 
     Deployments take turns, so that each is judged against the champion that the one before has left; the ways back wait
     for nobody. What a run is not for is skipped in the triggerer, which costs no worker.
+
+    :raises ConfigurationError: if it cannot be on this runtime.
     """
     check_params(spec)
+    on_seldon = settings().runtime == "kubernetes"
+    operators = ON_SELDON if on_seldon else ON_THIS_MACHINE
     with new_dag(spec, path, shown) as dag:
         turn = TurnOperator(task_id="turn", only_if="{{ params.action == 'deploy' }}")
         gate = _gate(spec)
         tasks: list[BaseOperator] = [turn, gate, *_approvals(spec)]
         if spec.preflight:
-            tasks.append(SeldonPreflightOperator(task_id="preflight", model=gate.output, serving=spec.serving))
-        rolled: Rolled = rolled_out(spec, gate.output)
+            tasks.append(_preflight(spec, gate.output, on_seldon=on_seldon))
+        rolled = rolled_out(spec, gate.output, operators)
         tasks.extend(rolled.tasks)
         if rolled.ends:
             tasks.append(PromoteModelOperator(task_id="promote", verdict=gate.output))
         chain(*tasks)
-        add_actions(spec, dag)
+        add_actions(spec, dag, operators)
     return dag
+
+
+def _preflight(spec: Deployment, verdict: Any, *, on_seldon: bool) -> BaseOperator:
+    if on_seldon:
+        return SeldonPreflightOperator(task_id="preflight", model=verdict, serving=spec.serving)
+    return PreflightOperator(task_id="preflight", model=verdict)
 
 
 def _gate(spec: Deployment) -> ModelPromotionSensor:

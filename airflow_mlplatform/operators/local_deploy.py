@@ -14,23 +14,22 @@ from airflow_mlplatform.exceptions import ConfigurationError, ServiceUnavailable
 from airflow_mlplatform.failing_fast import failing_fast
 from airflow_mlplatform.hooks.mlflow import MlflowHook
 from airflow_mlplatform.links import EndpointLink, ModelVersionLink
-from airflow_mlplatform.operators.served_model import find_version, served
+from airflow_mlplatform.operators.served_model import find_version
 from airflow_mlplatform.runtime.model_server import ModelUnfit
 from airflow_mlplatform.runtime.model_store import ModelStore
 from airflow_mlplatform.runtime.serving import LocalServing, Outcome
-from airflow_mlplatform.runtime.serving_files import Servers
 from airflow_mlplatform.serving.plan import read_answer
 from airflow_mlplatform.settings import settings
 from airflow_mlplatform.specs.arguments import read_argument
 from airflow_mlplatform.specs.deployment import Rollout, Serving
-from airflow_mlplatform.training.provenance import Provenance
+from airflow_mlplatform.triggers.local_rolling import READY_TIMEOUT, LocalRolling
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from airflow.sdk import Context
 
-    from airflow_mlplatform.runtime.serving_files import EnvManager
+    from airflow_mlplatform.runtime.serving_files import EnvManager, Servers
     from airflow_mlplatform.serving.state import Outcome as RolloutOutcome
 
 __all__ = ["LocalDeployOperator"]
@@ -82,7 +81,7 @@ class LocalDeployOperator(BaseOperator):
         mlflow_conn_id: str | None = None,
         prometheus_conn_id: str = "",
         env_manager: EnvManager = "local",
-        ready_timeout: timedelta = timedelta(minutes=5),
+        ready_timeout: timedelta = READY_TIMEOUT,
         deferrable: bool | None = None,
         **kwargs: Any,
     ) -> None:
@@ -107,18 +106,22 @@ class LocalDeployOperator(BaseOperator):
         with failing_fast():
             hook, local = MlflowHook(self.mlflow_conn_id), self._local()
             version = find_version(self.model, hook)
-            folder = ModelStore(settings().state_dir).fetch(served(version), hook.environment())
+            servers = self._rolling.servers(version, hook)
             local.ensure_front()
             context["ti"].xcom_push(key=EndpointLink.key, value=local.url(self.serving.name))
             context["ti"].xcom_push(key=ModelVersionLink.key, value=hook.version_url(version))
-            servers = Servers(
-                model=served(version),
-                folder=folder.resolve(),
-                replicas=self.serving.replicas,
-                env_manager=self.env_manager,
-                ready_timeout=self.ready_timeout.total_seconds(),
-            )
             return self._roll_out(context, servers) if self._by_steps else self._replace(local, servers)
+
+    @property
+    def _rolling(self) -> LocalRolling:
+        return LocalRolling(
+            serving=self.serving,
+            rollout=self.rollout,
+            env_manager=self.env_manager,
+            ready_timeout=self.ready_timeout,
+            prometheus_conn_id=self.prometheus_conn_id,
+            resumes=self.resumes,
+        )
 
     def _local(self) -> LocalServing:
         return LocalServing(settings().state_dir, settings().serving_address)
@@ -158,19 +161,9 @@ class LocalDeployOperator(BaseOperator):
             return self._interpret(read_event(event))
 
     def _roll_out(self, context: Context, servers: Servers) -> dict[str, Any]:
-        from airflow_mlplatform.triggers.local_rollout import LocalRollout, LocalRolloutTrigger, roll_out
-        from airflow_mlplatform.triggers.seldon_task import who_is
+        from airflow_mlplatform.triggers.local_rollout import LocalRolloutTrigger, roll_out
 
-        work = LocalRollout(
-            state_dir=settings().state_dir,
-            address=settings().serving_address,
-            serving=self.serving,
-            rollout=self.rollout,
-            servers=servers,
-            who=who_is(Provenance.of(context, assets=()), self.resumes),
-            answer=read_answer(self.answer),
-            prometheus_conn_id=self.prometheus_conn_id,
-        )
+        work = self._rolling.work(context, servers, read_answer(self.answer))
         if self.deferrable:
             trigger = LocalRolloutTrigger(work.model_dump(mode="json", exclude_unset=True))
             self.defer(trigger=trigger, method_name=self.end_rollout.__name__)

@@ -16,10 +16,11 @@ from airflow_mlplatform.exceptions import CheckFailed, ServingFailed
 from airflow_mlplatform.failing_fast import failing_fast
 from airflow_mlplatform.hooks.mlflow import MlflowHook
 from airflow_mlplatform.links import ModelVersionLink
-from airflow_mlplatform.operators.served_model import find_version, served
+from airflow_mlplatform.operators.served_model import find_version
 from airflow_mlplatform.runtime.model_server import ModelServer, free_port, mlflow_scoring
 from airflow_mlplatform.runtime.model_store import ModelStore
 from airflow_mlplatform.runtime.processes import stop_marked
+from airflow_mlplatform.runtime.serving_files import ServedModel
 from airflow_mlplatform.settings import settings
 from airflow_mlplatform.steps.preflight import ModelCard, check_answer, read_model
 
@@ -82,7 +83,7 @@ class PreflightOperator(BaseOperator):
             hook = MlflowHook(self.mlflow_conn_id)
             version = find_version(self.model, hook)
             ti.xcom_push(key=ModelVersionLink.key, value=hook.version_url(version))
-            model = served(version)
+            model = ServedModel.of(version)
             folder = ModelStore(settings().state_dir).fetch(model, hook.environment())
             try:
                 card = read_model(folder)

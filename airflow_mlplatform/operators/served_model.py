@@ -6,13 +6,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from airflow_mlplatform.exceptions import ConfigurationError, NotFound
-from airflow_mlplatform.runtime.serving_files import ServedModel
 
 if TYPE_CHECKING:
     from airflow_mlplatform.clients.mlflow import ModelVersion
     from airflow_mlplatform.hooks.mlflow import MlflowHook
 
-__all__ = ["find_version", "served"]
+__all__ = ["find_version"]
 
 
 def find_version(value: Any, hook: MlflowHook) -> ModelVersion:
@@ -35,17 +34,6 @@ def find_version(value: Any, hook: MlflowHook) -> ModelVersion:
         if version is None:
             raise NotFound(f"no version of model {name!r} bears the alias {wanted['alias']!r}; set it in MLflow")
         return version
-
-
-def served(version: ModelVersion) -> ServedModel:
-    """Describe a model version for those who serve it."""
-    return ServedModel(
-        name=version.name,
-        version=str(version.version),
-        run_id=version.run_id,
-        source=version.source,
-        model_uri=version.uri,
-    )
 
 
 def _names_nothing(value: Any) -> ConfigurationError:

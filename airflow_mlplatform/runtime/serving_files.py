@@ -31,6 +31,8 @@ from airflow_mlplatform.runtime.local import Identity
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from airflow_mlplatform.clients.mlflow_entities import ModelVersion
+
 __all__ = [
     "CANDIDATE",
     "MAIN",
@@ -80,6 +82,17 @@ class ServedModel(Record):
     run_id: str = ""
     source: str = ""
     model_uri: str = ""
+
+    @classmethod
+    def of(cls, version: ModelVersion) -> ServedModel:
+        """Describe a version as the registry has it."""
+        return cls(
+            name=version.name,
+            version=str(version.version),
+            run_id=version.run_id,
+            source=version.source,
+            model_uri=version.uri,
+        )
 
     @property
     def uri(self) -> str:

@@ -23,12 +23,10 @@ def base_of(spec: Json, default: str) -> str:
     :raises ConfigurationError: if that cannot be told.
     """
     names = [str(one["name"]) for one in spec.get("predictors") or () if one["name"] != CANDIDATE]
-    if len(names) > 1 and default in names:
-        return default
     if len(names) > 1:
         raise ConfigurationError(
-            f"the resource has the predictors {', '.join(names)}, and a rollout needs one that serves; remove the "
-            f"others, or call the one that serves {default}"
+            f"the resource has the predictors {', '.join(names)}; a rollout needs the one that serves and would remove "
+            "the others. Nothing was applied: remove them yourself, or give them a SeldonDeployment of their own"
         )
     return names[0] if names else default
 

@@ -41,11 +41,15 @@ class Look:
     :param began: when the one who asks began to.
     :param known: whether that one has seen its own rollout on the resource.
     :param readiness: whether what was applied is there; ``None`` if nobody looked.
+    :param unready: since when it has not been ready, not counting the time in which only those lacked that served
+        before; ``None`` if it is.
     :param acted: whether the operator has taken notice of what was applied, as far as one can see.
     :param measured: what the analysis says now; ``None`` if nobody asked.
     :param measured_at: when it was last asked before; ``None`` if it was not.
     :param owner: whether the DAG run of the rollout that is under way goes on; ``None`` if nobody looked.
     :param dividing: whether somebody made sure that traffic can be divided here.
+    :param refused: why the last write was refused; empty if it was not.
+    :param removed: how a rollout ended whose resource was removed with all that it bears.
     """
 
     live: Json | None
@@ -53,11 +57,14 @@ class Look:
     began: datetime
     known: bool = False
     readiness: Readiness | None = None
+    unready: datetime | None = None
     acted: bool = True
     measured: Measured | None = None
     measured_at: datetime | None = None
     owner: bool | None = None
     dividing: bool = False
+    refused: str = ""
+    removed: Outcome | None = None
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,6 @@ from airflow_mlplatform.serving.writing import ended, with_notes
 if TYPE_CHECKING:
     from airflow_mlplatform.serving.decision import Decision, Look
     from airflow_mlplatform.serving.plan import RolloutPlan
-    from airflow_mlplatform.serving.ready import Readiness
     from airflow_mlplatform.serving.state import RolloutState
     from airflow_mlplatform.serving.writing import Result
 
@@ -48,7 +47,8 @@ def abort(
     answers = _answers(look.live, state)
     if answers and look.readiness is None:
         return Need("readiness")
-    draining = answers and look.readiness is not None and _serves(look.readiness)
+    # Routes follow only while all servers are well, or it is the other one that is not.
+    draining = answers and look.readiness is not None and look.readiness.serves(CANDIDATE)
     cause = Abort(why=why, at=look.now, lasting=lasting, wanted=wanted, kept=kept, draining=draining)
     ours = {"who": plan.who, "wish": plan.wish, "action": plan.action}
     going = state.model_copy(update={**ours, "abort": cause, "ready": None})
@@ -64,11 +64,6 @@ def _answers(live: Json | None, state: RolloutState) -> bool:
     if candidate is None or state.former is None or predictor_of(state.former.spec, CANDIDATE):
         return False
     return bool(candidate.get("traffic")) and not candidate.get("shadow")
-
-
-def _serves(readiness: Readiness) -> bool:
-    """Whether the candidate does: routes follow only while all servers are well, or it is the other one that is not."""
-    return readiness.ready or (readiness.failure is not None and readiness.failure.predictor not in ("", CANDIDATE))
 
 
 def on_the_way(plan: RolloutPlan, state: RolloutState, live: Json | None) -> Json:
@@ -120,12 +115,12 @@ def go_back(plan: RolloutPlan, look: Look, state: RolloutState) -> Decision:
 def _drain(plan: RolloutPlan, look: Look, state: RolloutState, cause: Abort) -> Decision:
     """Wait until the candidate gets no requests any more, then let it go."""
     assert look.readiness is not None
-    failure = look.readiness.failure
     if look.readiness.ready and state.ready is None:
         noted = state.model_copy(update={"ready": look.now})
         return Apply(with_notes(on_the_way(plan, noted, look.live), noted), "going back: no requests for the candidate")
     until = state.ready + SETTLES if state.ready else cause.at + LONGEST_DRAIN
-    if look.now < until and not (failure and failure.predictor == CANDIDATE):
+    failed = any(one.predictor == CANDIDATE for one in look.readiness.failures)
+    if look.now < until and not failed:
         return Wait(f"going back: until all proxies know: {look.readiness.account}", until)
     drained = cause.model_copy(update={"draining": False, "at": look.now})
     gone = state.model_copy(update={"abort": drained})

@@ -24,16 +24,19 @@ from airflow_mlplatform.serving.judgement import Contender, Finding, Requests, c
 from airflow_mlplatform.serving.predictor import CANDIDATE, PREFIX, sharing
 from airflow_mlplatform.serving.queries import QUANTILES, Scope, fill_in
 from airflow_mlplatform.serving.ready import Failure, Readiness
-from airflow_mlplatform.serving.state import STATE
+from airflow_mlplatform.serving.state import STATE, Outcome, written
+from airflow_mlplatform.serving.wished import Rescaled
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from airflow_mlplatform.clients.prometheus import Answer
     from airflow_mlplatform.runtime.serving import LocalServing
     from airflow_mlplatform.serving.judgement import Choice, Judgement
     from airflow_mlplatform.serving.state import Who
     from airflow_mlplatform.specs.deployment import Analysis, Rollout, Serving
 
-__all__ = ["LocalAround", "LocalResource"]
+__all__ = ["LocalAround", "LocalRescaled", "LocalResource"]
 
 Json = dict[str, Any]
 
@@ -63,6 +66,16 @@ class LocalResource:
     def manifest(self, predictors: Sequence[Mapping[str, Any]]) -> Json:
         """Return the resource with these predictors."""
         return _resource(self.serving.name, self.servers, predictors)
+
+
+@dataclass(frozen=True)
+class LocalRescaled(Rescaled):
+    """The servers of this machine in another number."""
+
+    def _scaled(self, found: Mapping[str, Any]) -> Json:
+        if not self.replicas:
+            raise ConfigurationError("an endpoint on this machine has one server at least; action: teardown removes it")
+        return {**found, "servers": {**found["servers"], "replicas": self.replicas}}
 
 
 @dataclass
@@ -137,6 +150,20 @@ class LocalAround:
         await asyncio.to_thread(self.local.remove, self.serving.name)
         await self.refresh()
 
+    async def remember(self, outcome: Outcome) -> None:
+        """Keep how a rollout ended whose endpoint is removed next."""
+        await asyncio.to_thread(self._ended_path.write_text, written(outcome), "utf-8")
+
+    async def remembered(self) -> Outcome | None:
+        """Tell what was kept last."""
+        path = self._ended_path
+        text = await asyncio.to_thread(lambda: path.read_text("utf-8") if path.exists() else "")
+        return Outcome.model_validate_json(text) if text else None
+
+    @property
+    def _ended_path(self) -> Path:
+        return self.local.folder.path / f"{self.serving.name}.ended.json"
+
     async def changed(self, until: datetime | None) -> None:
         """Wait until the files change; a front that has died is started again."""
         before = self._wish, self._status
@@ -162,17 +189,19 @@ class LocalAround:
         """Return how far the front is with what is wished."""
         # Not the wish: it must stay the one that was looked at, or somebody else's would be overwritten.
         status = self._status = (await asyncio.to_thread(self._read))[1]
-        if not self.acted:
-            return Readiness(False, "the front has not taken it up yet")
-        if status.phase == "failed":
-            return Readiness(False, status.message, Failure("NotServing", status.message, lasting=status.lasting))
         beside = self._wish is not None and self._wish.candidate is not None
         judged = CANDIDATE if beside else MAIN
+        if not self.acted:
+            return Readiness(False, "the front has not taken it up yet", unwell=frozenset({judged}))
+        if status.phase == "failed":
+            return Readiness(False, status.message, (Failure("NotServing", status.message, lasting=status.lasting),))
         if judged in status.crashing:
             message = f"the servers of {judged} have died again and again: {status.down.get(judged, 'see their logs')}"
-            return Readiness(False, message, Failure("CrashLoop", message, lasting=False, predictor=judged))
+            failure = Failure("CrashLoop", message, lasting=False, predictor=judged)
+            return Readiness(False, message, (failure,), frozenset({judged}))
         if status.phase != "ready" or judged in status.down:
-            return Readiness(False, status.message or f"the servers of {judged} are starting")
+            starting = status.message or f"the servers of {judged} are starting"
+            return Readiness(False, starting, unwell=frozenset({judged}))
         return Readiness(True, "all servers are up")
 
     async def judge(self, base: str, since: datetime) -> Judgement:  # noqa: ARG002 - only the candidate is judged

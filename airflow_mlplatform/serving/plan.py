@@ -15,16 +15,18 @@ if TYPE_CHECKING:
 
 __all__ = ["Answer", "Resource", "RolloutPlan", "read_answer"]
 
-Answer = Literal["", "approved", "rejected"]
+Answer = Literal["", "awaited", "approved", "rejected"]
 
 
 def read_answer(value: Any) -> Answer:
     """Read what a person said at a pause.
 
-    :param value: the result of Airflow's approval, or a word; ``None`` if nobody was asked.
+    :param value: the result of Airflow's approval, or a word; ``None`` if nobody was asked, ``awaited`` if somebody is.
     """
     if value is None:
         return ""
+    if value == "awaited":
+        return "awaited"
     chosen = value.get("chosen_options") if isinstance(value, dict) else [value]
     return "approved" if [str(one).lower() for one in chosen or ()] in (["approve"], ["approved"]) else "rejected"
 
@@ -55,7 +57,7 @@ class RolloutPlan:
     :param model: the registered model; empty if it is none.
     :param version: its version.
     :param action: what it is; a rollback takes over from a rollout that is under way.
-    :param answer: what a person said at the pause; empty if nobody was asked yet.
+    :param answer: what a person said at the pause; empty if nobody was asked yet; ``awaited`` while somebody is.
     """
 
     resource: Resource

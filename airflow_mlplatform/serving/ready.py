@@ -32,12 +32,27 @@ class Readiness:
 
     :param ready: what it says serves, with the wished weights.
     :param account: in a line, what is there and what is missing.
-    :param failure: ``None`` while there is hope.
+    :param failures: what will not mend by itself; none while there is hope.
+    :param unwell: the predictors whose servers are not all there.
     """
 
     ready: bool
     account: str
-    failure: Failure | None = None
+    failures: tuple[Failure, ...] = ()
+    unwell: frozenset[str] = frozenset()
+
+    @property
+    def failure(self) -> Failure | None:
+        """The first failure; ``None`` while there is hope."""
+        return next(iter(self.failures), None)
+
+    def only(self, predictor: str) -> bool:
+        """Whether the servers of one predictor are all that is missing."""
+        return self.unwell == {predictor} and all(one.predictor == predictor for one in self.failures)
+
+    def serves(self, predictor: str) -> bool:
+        """Whether the servers of one predictor are all there, and nothing is wrong with the whole."""
+        return predictor not in self.unwell and all(one.predictor not in ("", predictor) for one in self.failures)
 
 
 def readiness(seen: Seen) -> Readiness:
@@ -48,14 +63,15 @@ def readiness(seen: Seen) -> Readiness:
     sdep = seen.sdep
     if sdep is None or sdep["metadata"].get("deletionTimestamp"):
         gone = "the SeldonDeployment was removed by somebody; deploy again"
-        return Readiness(False, gone, Failure("Gone", gone, lasting=False))
-    servers = [servers_of(seen, one) for one in sdep["spec"]["predictors"]]
-    failure = next((one.failure for one in servers if one.failure), None) or _refused(seen)
-    missing = [one.account for one in servers if not one.complete] or _withheld(seen)
+        return Readiness(False, gone, (Failure("Gone", gone, lasting=False),))
+    servers = {str(one["name"]): servers_of(seen, one) for one in sdep["spec"]["predictors"]}
+    failures = [one.failure for one in servers.values() if one.failure] or _refused(seen)
+    unwell = {name: one.account for name, one in servers.items() if not one.complete}
+    missing = [*unwell.values()] or _withheld(seen)
     if not sdep.get("status"):
         missing = ["the Seldon operator has not taken it up yet; see that its pod (seldon-controller-manager) runs"]
-    account = "; ".join(missing or [one.account for one in servers])
-    return Readiness(not missing, account, failure)
+    account = "; ".join(missing or [one.account for one in servers.values()])
+    return Readiness(not missing, account, tuple(failures), frozenset(unwell))
 
 
 def _withheld(seen: Seen) -> list[str]:
@@ -76,14 +92,15 @@ def _asleep(sdep: Json) -> bool:
     return any(made.replicas == 0 for one in spec["predictors"] for made in expected_deployments(name, spec, one))
 
 
-def _refused(seen: Seen) -> Failure | None:
+def _refused(seen: Seen) -> list[Failure]:
     """What the operator cannot make objects of, such as names, if one of its events shows that it means this spec."""
     assert seen.sdep is not None
     status = seen.sdep.get("status") or {}
     why = str(status.get("description") or "")
     if status.get("state") != "Failed" or not INVALID.search(why) or not _said_since(seen.sdep, seen.events, why):
-        return None
-    return Failure("Invalid", f"the Seldon operator cannot make it: {why}; correct the name in the spec", lasting=True)
+        return []
+    message = f"the Seldon operator cannot make it: {why}; correct the name in the spec"
+    return [Failure("Invalid", message, lasting=True)]
 
 
 def _said_since(sdep: Json, events: Sequence[Json], what: str) -> bool:

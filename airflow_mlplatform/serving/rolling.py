@@ -7,7 +7,13 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from airflow_mlplatform.clients.seldon import ChangedMeanwhile
-from airflow_mlplatform.exceptions import ConfigurationError, ProcessFailed, ServiceRefused, ServiceUnavailable
+from airflow_mlplatform.exceptions import (
+    ConfigurationError,
+    ProcessFailed,
+    ServiceError,
+    ServiceRefused,
+    ServiceUnavailable,
+)
 from airflow_mlplatform.serving.decision import (
     Apply,
     Ended,
@@ -60,6 +66,12 @@ class Around(Protocol):
     async def remove(self, uid: str) -> None:
         """Remove the resource, and wait until it has gone."""
 
+    async def remember(self, outcome: Outcome) -> None:
+        """Keep how a rollout ended whose resource is removed next, and with it what it says."""
+
+    async def remembered(self) -> Outcome | None:
+        """Tell what was kept by the same task."""
+
     async def changed(self, until: datetime | None) -> None:
         """Wait until something changes."""
 
@@ -102,8 +114,11 @@ class Rolling:
     _known: bool = field(default=False, init=False)
     _measured_at: datetime | None = field(default=None, init=False)
     _owner: tuple[datetime, bool] | None = field(default=None, init=False)
+    _unready: datetime | None = field(default=None, init=False)
     _dividing: bool = field(default=False, init=False)
     _refused: datetime | None = field(default=None, init=False)
+    _refusal: str = field(default="", init=False)
+    _removed: Outcome | None = field(default=None, init=False)
     _pause: float = field(default=FIRST_PAUSE, init=False)
 
     def __post_init__(self) -> None:
@@ -115,6 +130,7 @@ class Rolling:
         :raises ConfigurationError: if it cannot be, or must not.
         :raises ProcessFailed: if the operator or Kubernetes is away for too long; a retry goes on.
         """
+        self._removed = await self.around.remembered()
         while True:
             try:
                 outcome = await self._once()
@@ -142,6 +158,8 @@ class Rolling:
             measured_at=self._measured_at,
             owner=self._recent_owner(),
             dividing=self._dividing,
+            refused=self._refusal,
+            removed=self._removed,
         )
         while isinstance(decision := decide(self.plan, look), Need):
             look = await self._learn(decision, look)
@@ -149,7 +167,8 @@ class Rolling:
 
     async def _learn(self, need: Need, look: Look) -> Look:
         if need.what == "readiness":
-            return replace(look, readiness=await self.around.readiness(), acted=self.around.acted)
+            found = await self.around.readiness()
+            return replace(look, readiness=found, unready=self._lacking(found, look), acted=self.around.acted)
         if need.what == "owner":
             assert need.who is not None
             self._owner = (look.now, await self.around.goes_on(need.who))
@@ -162,6 +181,13 @@ class Rolling:
             return replace(look, dividing=True)
         self._measured_at = look.now
         return replace(look, measured=await self._measure(need, look))
+
+    def _lacking(self, found: Readiness, look: Look) -> datetime | None:
+        """Return since when something lacks that must not lack for long."""
+        state = state_of(look.live)
+        well = found.ready or (state is not None and found.only(state.base))
+        self._unready = None if well else self._unready or look.now
+        return self._unready
 
     async def _measure(self, need: Need, look: Look) -> Measured:
         state = state_of(look.live)
@@ -185,20 +211,20 @@ class Rolling:
             self.around.tell(decision.account)
             await self._write(decision.manifest)
         elif isinstance(decision, Finish):
-            return decision.outcome if await self._write(decision.manifest) else None
+            return decision.outcome if await self._write(decision.manifest, last=True) else None
         elif isinstance(decision, Remove):
-            live = self.around.live
-            if live is not None:
-                await self.around.remove(live["metadata"]["uid"])
-            return decision.outcome
+            return await self._remove(decision.outcome)
         elif isinstance(decision, Stalled):
             raise ProcessFailed(decision.why)
         elif isinstance(decision, Ended):
             return decision.outcome
         return None
 
-    async def _write(self, manifest: dict[str, Any]) -> bool:
-        """Apply it to the resource that was looked at; if that has changed meanwhile, look again."""
+    async def _write(self, manifest: dict[str, Any], *, last: bool = False) -> bool:
+        """Apply it to the resource that was looked at; if that has changed meanwhile, look again.
+
+        :param last: only the notes change, and the rollout has ended.
+        """
         live = self.around.live
         metadata = {**manifest["metadata"]}
         if live is not None:
@@ -208,10 +234,37 @@ class Rolling:
         except ChangedMeanwhile:
             await self.around.refresh()
             return False
-        self._refused, self._pause = None, FIRST_PAUSE
+        except ServiceRefused as error:
+            await self._take(error, last=last)
+            return False
+        self._refused, self._refusal, self._pause = None, "", FIRST_PAUSE
         return True
 
-    async def _bear(self, error: ServiceUnavailable) -> None:
+    async def _take(self, refusal: ServiceRefused, *, last: bool) -> None:
+        """Take a no: before anything was applied it is the end, then a reason to go back; the end is insisted on.
+
+        :raises ServiceRefused: if nothing was applied.
+        """
+        state = state_of(self.around.live)
+        if state is None or state.who.id != self.plan.who.id:
+            raise refusal
+        if last or state.abort or self._refusal:
+            await self._bear(refusal)
+        else:
+            self._refusal = str(refusal)
+
+    async def _remove(self, outcome: Outcome) -> Outcome:
+        live = self.around.live
+        if live is None:
+            return outcome
+        await self.around.remember(outcome)
+        try:
+            await self.around.remove(live["metadata"]["uid"])
+        except ServiceRefused as error:
+            raise ServiceRefused(f"{outcome.why}\nIt could not be removed and is there still: {error}") from error
+        return outcome
+
+    async def _bear(self, error: ServiceError) -> None:
         """Bear an outage of Kubernetes, or of the operator, without which nothing can be written."""
         now = self.around.now()
         self._refused = self._refused or now
@@ -220,7 +273,8 @@ class Rolling:
             raise ProcessFailed(
                 f"{error}. It was borne for {seconds:.0f} s (serving.ready_timeout). {self._left()} A retry goes on."
             ) from error
-        self.around.tell(f"{error}{OPERATOR if 'webhook' in str(error) else ''}")
+        silent = isinstance(error, ServiceUnavailable) and "webhook" in str(error)
+        self.around.tell(f"{error}{OPERATOR if silent else ''}")
         await self.around.pause(self._pause)
         self._pause = min(2 * self._pause, LONGEST_PAUSE)
         self.around.fresh = False
@@ -229,7 +283,8 @@ class Rolling:
         state = state_of(self.around.live)
         if state is None or state.who.id != self.plan.who.id:
             return "Nothing was applied yet."
-        return f"The rollout is at {state.steps[-1]}, and traffic stays as it is."
+        back = f" It is to go back: {self._refusal}." if self._refusal else ""
+        return f"The rollout is at {state.steps[-1]}, and traffic stays as it is.{back}"
 
     def _recent_owner(self) -> bool | None:
         fresh = self._owner is not None and self.around.now() < self._owner[0] + OWNER_AGAIN

@@ -64,13 +64,11 @@ class View:
         self.took(await self.seldon.get(self.name))
 
     def took(self, live: Json | None) -> None:
-        """Know the resource from an answer of the API server."""
-        self._live, self.fresh = live, True
+        """Know the resource from an answer of the API server, or from the watch if that was ahead of it."""
+        mirror = self._mirrors["sdep"]
+        mirror.learn(self.name, live)
+        self._live, self.fresh = mirror.objects.get(self.name), True
         self._changed.clear()
-        objects = self._mirrors["sdep"].objects
-        objects.pop(self.name, None)
-        if live is not None:
-            objects[self.name] = live
 
     @property
     def live(self) -> Json | None:

@@ -20,24 +20,28 @@ INTERVALS_WITHOUT_TRAFFIC = 10
 FEWEST_LOOKS = 5
 
 
-def watch(plan: RolloutPlan, look: Look, state: RolloutState) -> Decision | dict[str, Any] | str:
-    """Return what is to be done in a stage that is ready and lasts.
+def watch(plan: RolloutPlan, look: Look, state: RolloutState, *, ends: bool = True) -> Decision | dict[str, Any] | str:
+    """Return what is to be done in a stage that was ready and lasts.
 
+    :param ends: whether it ends by its time; else something other is waited for, a person say, and only what is bad
+        counts.
     :return: changes of the state to be noted; or, when the stage is over, who won: ``candidate`` or ``main``.
     """
     rollout = plan.rollout
     assert state.ready is not None
     over = state.ready + rollout.interval
+    if not rollout.analysis and not ends:
+        return Wait(_account(state, over))
     if not rollout.analysis and not rollout.winner:
         return "candidate" if look.now >= over else Wait(_account(state, over), over)
     if not rollout.analysis and look.now < over:
         return Wait(_account(state, over), over)
     if look.measured is not None:
-        return _weigh(plan, look, state, look.measured)
+        return _weigh(plan, look, state, look.measured, ends=ends)
     due = _next_look(rollout, look.measured_at, state.ready)
     if look.now < due:
         return Wait(_account(state, over), due)
-    return Need("winner" if rollout.winner and look.now >= over else "analysis", since=state.ready)
+    return Need("winner" if rollout.winner and look.now >= over and ends else "analysis", since=state.ready)
 
 
 def _next_look(rollout: Rollout, measured_at: datetime | None, ready: datetime) -> datetime:
@@ -46,7 +50,9 @@ def _next_look(rollout: Rollout, measured_at: datetime | None, ready: datetime) 
     return min(ahead, ready + rollout.interval) if last < ready + rollout.interval else ahead
 
 
-def _weigh(plan: RolloutPlan, look: Look, state: RolloutState, seen: Measured) -> Decision | dict[str, Any] | str:
+def _weigh(
+    plan: RolloutPlan, look: Look, state: RolloutState, seen: Measured, *, ends: bool
+) -> Decision | dict[str, Any] | str:
     if seen.mistake:
         return abort(plan, look, state, f"the analysis at {state.steps[-1]} cannot be made: {seen.mistake}")
     if seen.judgement is None:
@@ -57,7 +63,7 @@ def _weigh(plan: RolloutPlan, look: Look, state: RolloutState, seen: Measured) -
         return {"dark": None, "failures": 0}
     assert state.ready is not None
     over = state.ready + plan.rollout.interval
-    if look.now < over:
+    if look.now < over or not ends:
         return Wait(f"{_account(state, over)}: {seen.judgement.account}", look.now + plan.rollout.check_every)
     quiet = seen.judgement.verdict == "no-traffic" or (seen.choice is not None and seen.choice.winner is None)
     if quiet:

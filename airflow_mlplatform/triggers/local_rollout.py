@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from airflow_mlplatform.clients.prometheus import Answer as PrometheusAnswer
 
-__all__ = ["LocalRollout", "LocalRolloutTrigger", "RolloutEnd", "read_end", "roll_out"]
+__all__ = ["LocalRollout", "LocalRolloutTrigger", "RolloutEnd", "look_around", "read_end", "roll_out"]
 
 
 class LocalRollout(BaseModel):
@@ -98,17 +98,29 @@ async def roll_out(work: LocalRollout, log: Any) -> Outcome:
     :raises ProcessFailed: if it gets no further; a retry goes on.
     """
 
+    local = LocalServing(work.state_dir, work.address)
+    around = await look_around(local, work.serving, work.rollout, work.who.airflow, work.prometheus_conn_id, log)
+    return await Rolling(work.plan(), around).run()
+
+
+async def look_around(
+    local: LocalServing, serving: Serving, rollout: Rollout, airflow: str, prometheus_conn_id: str, log: Any
+) -> LocalAround:
+    """Return what a rollout on this machine looks at.
+
+    :param airflow: address of this Airflow.
+    """
+
     async def ask(query: str) -> PrometheusAnswer:
-        async with await PrometheusHook(work.prometheus_conn_id or None).async_client() as client:
+        async with await PrometheusHook(prometheus_conn_id or None).async_client() as client:
             return await client.query(query)
 
     async def running(who: Who) -> bool:
-        return who.airflow != work.who.airflow or await goes_on(who.dag_id, who.run_id)
+        return who.airflow != airflow or await goes_on(who.dag_id, who.run_id)
 
-    local = LocalServing(work.state_dir, work.address)
-    around = LocalAround(local, work.serving, work.rollout, ask, running, lambda account: log.info("%s", account))
+    around = LocalAround(local, serving, rollout, ask, running, lambda account: log.info("%s", account))
     await around.refresh()
-    return await Rolling(work.plan(), around).run()
+    return around
 
 
 class LocalRolloutTrigger(BaseTrigger):

@@ -65,7 +65,7 @@ class PreflightTrigger(SeldonTask):
         model = await resolve(await value_of(self.model, origin), hook)
         card = await read_card(model, hook, self.log)
         if model.name:
-            await self.tell_version(origin, version_url(hook, model))
+            await self.tell_version(origin, version_url(hook, model.name, model.version))
         try:
             predictions, seconds = await self._tried(ThrowAway(serving, model, origin.key), card, plan)
         except CheckFailed as error:

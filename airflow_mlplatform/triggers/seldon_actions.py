@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_mlplatform.exceptions import ConfigurationError, ProcessFailed, ServiceUnavailable
 from airflow_mlplatform.hooks.mlflow import MlflowHook
 from airflow_mlplatform.promotion.rollback import plan_rollback, roll_back
-from airflow_mlplatform.serving.address import endpoint_url
 from airflow_mlplatform.serving.plan import RolloutPlan
 from airflow_mlplatform.serving.predictor import CANDIDATE
 from airflow_mlplatform.serving.rolling import Rolling
 from airflow_mlplatform.serving.state import outcome_of, state_of
 from airflow_mlplatform.serving.wished import Named, Remaining, Rescaled
-from airflow_mlplatform.settings import settings
 from airflow_mlplatform.specs.arguments import read_argument
 from airflow_mlplatform.specs.deployment import ModelRef, Rollout
 from airflow_mlplatform.triggers.seldon_deploy import model_plan, resolve, version_url
@@ -27,10 +25,10 @@ if TYPE_CHECKING:
     from airflow_mlplatform.clients.mlflow import MlflowClient
     from airflow_mlplatform.promotion.rollback import Rollback
     from airflow_mlplatform.serving.plan import Resource
+    from airflow_mlplatform.serving.rolling import Around
     from airflow_mlplatform.serving.state import Outcome
     from airflow_mlplatform.specs.deployment import Serving
     from airflow_mlplatform.training.provenance import Provenance
-    from airflow_mlplatform.triggers.seldon_cluster import SeldonAround
 
 __all__ = ["SeldonRollbackTrigger", "SeldonScaleTrigger", "SeldonTeardownTrigger"]
 
@@ -66,17 +64,23 @@ class SeldonRollbackTrigger(SeldonTask):
                 outcome = await Rolling(unfinished, around).run()
             else:
                 outcome = await self._former_champion(around, origin, serving)
-            url = endpoint_url(around.live, settings().serving_url)
+            url = self.url(serving, around)
         return await self.tell(origin, serving, outcome, url)
 
-    async def _former_champion(self, around: SeldonAround, origin: Provenance, serving: Serving) -> Outcome:
+    async def wanted(
+        self, serving: Serving, name: str, version: int, origin: Provenance, hook: MlflowHook
+    ) -> RolloutPlan:
+        """Return how a version is served again."""
+        model = await resolve({"name": name, "version": version}, hook)
+        return model_plan(serving, Rollout(), model, origin, action="rollback")
+
+    async def _former_champion(self, around: Around, origin: Provenance, serving: Serving) -> Outcome:
         """Serve the former champion; only then does the alias move."""
         hook, owner = MlflowHook(self.read_plan(SeldonPlan).mlflow_conn_id or None), origin.name
         ref = read_argument(ModelRef, "model", self.model)
         planned = await _registry(hook, lambda client: plan_rollback(client, ref, owner))
-        model = await resolve({"name": ref.name, "version": planned.back_to}, hook)
-        await self.tell_version(origin, version_url(hook, model))
-        wanted = model_plan(serving, Rollout(), model, origin, action="rollback")
+        await self.tell_version(origin, version_url(hook, ref.name, planned.back_to))
+        wanted = await self.wanted(serving, ref.name, planned.back_to, origin, hook)
         outcome = await Rolling(wanted, around).run()
         if outcome.result in ("done", "unchanged"):
             await _registry(hook, lambda client: roll_back(client, ref, owner))
@@ -87,9 +91,11 @@ class SeldonRollbackTrigger(SeldonTask):
 class SeldonScaleTrigger(SeldonTask):
     """Gives the servers of each predictor another number; the next deployment brings back that of its spec.
 
+    :cvar rescaled: what makes the resource in another number.
     :param replicas: how many. Templated.
     """
 
+    rescaled: ClassVar[type[Rescaled]] = Rescaled
     arguments = ("serving", "replicas", "plan", "origin", "only_if")
 
     def __init__(
@@ -110,14 +116,14 @@ class SeldonScaleTrigger(SeldonTask):
             if around.live is None:
                 raise ConfigurationError(f"{serving.namespace}/{serving.name} is not there; deploy a model first")
             wanted = RolloutPlan(
-                resource=Rescaled(lambda: around.live, replicas),
+                resource=self.rescaled(lambda: around.live, replicas),
                 rollout=Rollout(),
                 ready_timeout=serving.ready_timeout,
                 who=who_is(origin),
                 action="scale",
             )
             outcome = await Rolling(wanted, around).run()
-            url = endpoint_url(around.live, settings().serving_url)
+            url = self.url(serving, around)
         return {**await self.tell(origin, serving, outcome, url), "replicas": replicas}
 
 
@@ -140,7 +146,7 @@ class SeldonTeardownTrigger(SeldonTask):
         return result
 
 
-def _unfinished(around: SeldonAround, origin: Provenance, serving: Serving) -> RolloutPlan | None:
+def _unfinished(around: Around, origin: Provenance, serving: Serving) -> RolloutPlan | None:
     """Return the way back from what is not finished there; ``None`` if all is."""
     live, who = around.live, who_is(origin)
     state, outcome = state_of(live), outcome_of(live)

@@ -28,9 +28,10 @@ if TYPE_CHECKING:
     from airflow_mlplatform.serving.analysis import Choice, Judgement
     from airflow_mlplatform.serving.ready import Readiness
     from airflow_mlplatform.serving.seen import Failure
-    from airflow_mlplatform.serving.state import Who
+    from airflow_mlplatform.serving.state import Outcome, Who
     from airflow_mlplatform.serving.view import View
     from airflow_mlplatform.specs.deployment import Rollout
+    from airflow_mlplatform.triggers.kept_outcome import KeptOutcome
 
 __all__ = ["Place", "SeldonAround", "open_around"]
 
@@ -48,6 +49,7 @@ class SeldonAround:
     :param airflow: address of this Airflow.
     :param prometheus_conn_id: Airflow connection (type prometheus); that of the ``[mlplatform]`` section if empty.
     :param log: the task's log.
+    :param kept: where the end of a rollout is kept whose resource is removed; ``None`` where nobody asks for it.
     """
 
     cluster: SeldonCluster
@@ -56,6 +58,7 @@ class SeldonAround:
     airflow: str
     prometheus_conn_id: str
     log: Any
+    kept: KeptOutcome | None = None
     _told: str = field(default="", init=False)
 
     @property
@@ -80,11 +83,7 @@ class SeldonAround:
     async def readiness(self) -> Readiness:
         """Tell whether what was applied is there; a failure says what the container printed last."""
         found = readiness(self.view.seen)
-        if found.failure is None or not found.failure.pod or "last lines" in found.failure.message:
-            return found
-        words = await self._last_words(found.failure)
-        told = f"{found.failure.message}\n{words}" if words else found.failure.message
-        return replace(found, failure=replace(found.failure, message=told))
+        return replace(found, failures=tuple([await self._explained(one) for one in found.failures]))
 
     async def refresh(self) -> None:
         """Ask for the resource again."""
@@ -102,6 +101,15 @@ class SeldonAround:
             self.tell("waiting until it and its pods have gone")
             await self.view.changed(self.now() + LOOK_AGAIN)
         self._report()
+
+    async def remember(self, outcome: Outcome) -> None:
+        """Keep how a rollout ended whose resource is removed next."""
+        if self.kept is not None:
+            await self.kept.keep(outcome)
+
+    async def remembered(self) -> Outcome | None:
+        """Tell what was kept by the same task."""
+        return await self.kept.find() if self.kept is not None else None
 
     async def changed(self, until: datetime | None) -> None:
         """Wait until something changes."""
@@ -143,6 +151,12 @@ class SeldonAround:
         candidate, main = self._scope(CANDIDATE, since), self._scope(base, since)
         async with await self._prometheus() as client:
             return await drive_async(choose(self.rollout.winner, candidate, main), client.http)
+
+    async def _explained(self, failure: Failure) -> Failure:
+        if not failure.pod or "last lines" in failure.message:
+            return failure
+        words = await self._last_words(failure)
+        return replace(failure, message=f"{failure.message}\n{words}") if words else failure
 
     async def _last_words(self, failure: Failure) -> str:
         try:
@@ -193,7 +207,12 @@ class Place:
 
 @asynccontextmanager
 async def open_around(
-    place: Place, rollout: Rollout, airflow: str, prometheus_conn_id: str, log: Any
+    place: Place,
+    rollout: Rollout,
+    airflow: str,
+    prometheus_conn_id: str,
+    log: Any,
+    kept: KeptOutcome | None = None,
 ) -> AsyncIterator[SeldonAround]:
     """Open the way to a SeldonDeployment.
 
@@ -205,4 +224,4 @@ async def open_around(
         open_seldon(place.namespace, place.kubernetes_conn_id) as cluster,
         open_view(cluster.seldon, place.name) as view,
     ):
-        yield SeldonAround(cluster, view, rollout, airflow, prometheus_conn_id, log)
+        yield SeldonAround(cluster, view, rollout, airflow, prometheus_conn_id, log, kept)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import quote
 
 from pydantic import Field
@@ -10,19 +10,18 @@ from pydantic import Field
 from airflow_mlplatform.clients.http import drive_async
 from airflow_mlplatform.exceptions import ProcessFailed, ServiceUnavailable
 from airflow_mlplatform.hooks.mlflow import MlflowHook
-from airflow_mlplatform.serving.address import endpoint_url
 from airflow_mlplatform.serving.manifest import SeldonManifest
 from airflow_mlplatform.serving.model import find_model
 from airflow_mlplatform.serving.plan import RolloutPlan, read_answer
 from airflow_mlplatform.serving.predictor import PREFIX
 from airflow_mlplatform.serving.rolling import Rolling
-from airflow_mlplatform.settings import settings
 from airflow_mlplatform.specs.arguments import read_argument
 from airflow_mlplatform.specs.deployment import Rollout
 from airflow_mlplatform.triggers.seldon_task import SeldonPlan, SeldonTask, value_of, who_is
 
 if TYPE_CHECKING:
     from airflow_mlplatform.serving.model import ServableModel
+    from airflow_mlplatform.serving.state import Outcome
     from airflow_mlplatform.specs.deployment import Serving
     from airflow_mlplatform.training.provenance import Provenance
 
@@ -58,7 +57,7 @@ class SeldonDeployTrigger(SeldonTask):
     :param plan: JSON of :class:`SeldonDeployPlan`.
     """
 
-    arguments = ("serving", "model", "answer", "plan", "origin", "only_if")
+    arguments: ClassVar[tuple[str, ...]] = ("serving", "model", "answer", "plan", "origin", "only_if")
 
     def __init__(
         self,
@@ -75,20 +74,28 @@ class SeldonDeployTrigger(SeldonTask):
 
     async def work(self, origin: Provenance) -> dict[str, Any]:
         """Roll out and return the facts."""
+        serving, outcome, url = await self.roll_out(origin)
+        if outcome.result == "kept":
+            self.plan = {**self.plan, "by_worker": True}
+        return await self.tell(origin, serving, outcome, url)
+
+    async def roll_out(self, origin: Provenance) -> tuple[Serving, Outcome, str]:
+        """Roll out until it has ended, well or not.
+
+        :return: what was asked for, how it ended, and where the model answers within the cluster.
+        """
         serving, plan = self.meant(), self.read_plan(SeldonDeployPlan)
         rollout = read_argument(Rollout, "rollout", plan.rollout)
         hook = MlflowHook(plan.mlflow_conn_id or None)
         model = await resolve(await value_of(self.model, origin), hook)
         if model.name:
-            await self.tell_version(origin, version_url(hook, model))
+            await self.tell_version(origin, version_url(hook, model.name, model.version))
         answer = read_answer(await value_of(self.answer, origin))
         wanted = model_plan(serving, rollout, model, origin, resumes=plan.resumes, answer=answer)
         async with self.around(serving, origin, rollout) as around:
             outcome = await Rolling(wanted, around).run()
-            url = endpoint_url(around.live, settings().serving_url)
-        if outcome.result == "kept":
-            self.plan = {**self.plan, "by_worker": True}
-        return await self.tell(origin, serving, outcome, url)
+            url = self.url(serving, around)
+        return serving, outcome, url
 
 
 def model_plan(
@@ -112,9 +119,9 @@ def model_plan(
     )
 
 
-def version_url(hook: MlflowHook, model: ServableModel) -> str:
+def version_url(hook: MlflowHook, name: str, version: str | int) -> str:
     """Return the page of a model version; its connection must have been looked up."""
-    return f"{hook.ui_url}/#/models/{quote(model.name, safe='')}/versions/{model.version}"
+    return f"{hook.ui_url}/#/models/{quote(name, safe='')}/versions/{version}"
 
 
 async def resolve(value: Any, hook: MlflowHook) -> ServableModel:

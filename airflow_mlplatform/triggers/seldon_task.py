@@ -13,10 +13,12 @@ from pydantic import BaseModel, ConfigDict
 
 from airflow_mlplatform.exceptions import ConfigurationError, ProcessFailed
 from airflow_mlplatform.links import EndpointLink, GrafanaLink, ModelVersionLink
+from airflow_mlplatform.serving.address import endpoint_url
 from airflow_mlplatform.serving.state import Who
 from airflow_mlplatform.settings import settings
 from airflow_mlplatform.specs.arguments import read_argument
 from airflow_mlplatform.specs.deployment import Rollout, Serving
+from airflow_mlplatform.triggers.kept_outcome import KeptOutcome
 from airflow_mlplatform.triggers.rollout_metrics import report_end
 from airflow_mlplatform.triggers.seldon_cluster import Place, open_around
 from airflow_mlplatform.triggers.starting import FROM_TASK
@@ -24,9 +26,9 @@ from airflow_mlplatform.triggers.task import TaskTrigger, leave
 from airflow_mlplatform.triggers.turn import NO
 
 if TYPE_CHECKING:
+    from airflow_mlplatform.serving.rolling import Around
     from airflow_mlplatform.serving.state import Outcome
     from airflow_mlplatform.training.provenance import Provenance
-    from airflow_mlplatform.triggers.seldon_cluster import SeldonAround
 
 __all__ = ["SeldonPlan", "SeldonTask", "value_of", "who_is"]
 
@@ -101,11 +103,17 @@ class SeldonTask(TaskTrigger):
 
     def around(
         self, serving: Serving, origin: Provenance, rollout: Rollout | None = None
-    ) -> AbstractAsyncContextManager[SeldonAround]:
+    ) -> AbstractAsyncContextManager[Around]:
         """Open the way to the resource."""
         plan = self.read_plan(SeldonPlan)
         place = Place(serving.namespace, serving.name, plan.kubernetes_conn_id)
-        return open_around(place, rollout or Rollout(), airflow_of(origin), plan.prometheus_conn_id, self.log)
+        return open_around(
+            place, rollout or Rollout(), airflow_of(origin), plan.prometheus_conn_id, self.log, KeptOutcome(origin)
+        )
+
+    def url(self, serving: Serving, around: Around) -> str:  # noqa: ARG002 - for other places than a cluster
+        """Return where the model answers; empty if nowhere."""
+        return endpoint_url(around.live, settings().serving_url)
 
     def read_plan(self, kind: type[P]) -> P:
         """Return what was fixed while the DAG was built."""

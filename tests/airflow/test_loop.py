@@ -90,10 +90,15 @@ def test_a_better_model_is_promoted_and_served_by_itself(platform: Platform) -> 
     assert served_version(platform) == "2"
 
 
+def skipped(*tasks: str) -> dict[str, set[str]]:
+    """What a deployment has skipped, beside what the run was not for."""
+    return {task: {"skipped"} for task in (*tasks, "rollback", "scale", "teardown")}
+
+
 def test_a_worse_model_is_not(platform: Platform) -> None:
     platform.api.trigger("wine-training", {"features": 1})
     deployment = platform.run_number("wine-deployment", 3)
-    assert platform.states(deployment) == {task: {"skipped"} for task in ("gate", "preflight", "deploy", "promote")}
+    assert platform.states(deployment) == {"turn": {"success"}} | skipped("gate", "preflight", "deploy", "promote")
     verdict = platform.api.xcom(deployment, "gate")
     assert verdict["outcome"] == "refused"
     assert any("log_loss" in reason["text"] for reason in verdict["reasons"] if not reason["passed"])
@@ -157,11 +162,23 @@ def test_nothing_is_served_that_a_person_rejects(platform: Platform) -> None:
     platform.stack.wait_until("the DAG is there", lambda: "wine-approved" in platform.api.dag_ids())
     platform.api.trigger("wine-approved")
     states = decide(platform, 1, "Reject")
-    assert states == {"gate": {"success"}, "approval": {"success"}, "deploy": {"skipped"}, "promote": {"skipped"}}
+    done = {task: {"success"} for task in ("turn", "gate", "approval")}
+    assert states == done | skipped("deploy", "promote")
     assert httpx.get(f"{platform.stack.serving_url}/wine-approved/ping", timeout=30).status_code == 404
 
 
 def test_what_a_person_approves_is_served(platform: Platform) -> None:
     platform.api.trigger("wine-approved")
-    assert set().union(*decide(platform, 2, "Approve").values()) == {"success"}
+    done = {task: {"success"} for task in ("turn", "gate", "approval", "deploy", "promote")}
+    assert decide(platform, 2, "Approve") == done | skipped()
     assert httpx.get(f"{platform.stack.serving_url}/wine-approved/ping", timeout=30).status_code == 200
+
+
+def test_a_person_removes_an_endpoint_by_the_dags_param(platform: Platform) -> None:
+    platform.api.trigger("wine-approved", {"action": "teardown"})
+    run = platform.run_number("wine-approved", 3)
+    assert run.state == "success", platform.explain(run)
+    states = platform.states(run)
+    assert {task for task, ends in states.items() if ends == {"success"}} == {"teardown"}
+    assert set().union(*states.values()) == {"success", "skipped"}
+    assert httpx.get(f"{platform.stack.serving_url}/wine-approved/ping", timeout=30).status_code == 404

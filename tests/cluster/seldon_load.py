@@ -8,12 +8,13 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import httpx
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 __all__ = ["INPUT", "Load", "load"]
 
@@ -58,16 +59,18 @@ class Load:
 
 
 @contextmanager
-def load(url: str, rate: float) -> Iterator[Load]:
+def load(url: str, rate: float, body: dict[str, Any] | None = None) -> Iterator[Load]:
     """Send requests while the block runs.
 
     :param url: where inference requests go.
     :param rate: requests a second.
+    :param body: what is sent; changed meanwhile, the next requests have it.
     """
     found, ended = Load(), threading.Event()
     limits = httpx.Limits(max_connections=SENDERS)
-    with httpx.Client(timeout=10, limits=limits) as client, ThreadPoolExecutor(SENDERS) as senders:
-        pace = threading.Thread(target=_pace, args=(client, url, rate, found, ended, senders), daemon=True)
+    with httpx.Client(timeout=30, limits=limits) as client, ThreadPoolExecutor(SENDERS) as senders:
+        send = partial(senders.submit, _send, client, url, INPUT if body is None else body, found)
+        pace = threading.Thread(target=_pace, args=(send, rate, ended), daemon=True)
         pace.start()
         try:
             yield found
@@ -76,19 +79,17 @@ def load(url: str, rate: float) -> Iterator[Load]:
             pace.join()
 
 
-def _pace(
-    client: httpx.Client, url: str, rate: float, found: Load, ended: threading.Event, senders: ThreadPoolExecutor
-) -> None:
+def _pace(send: Callable[[], object], rate: float, ended: threading.Event) -> None:
     due = time.monotonic()
     while not ended.wait(max(0.0, due - time.monotonic())):
         # After a stall the lost requests are not made up for.
         due = max(due + 1 / rate, time.monotonic() - 1)
-        senders.submit(_send, client, url, found)
+        send()
 
 
-def _send(client: httpx.Client, url: str, found: Load) -> None:
+def _send(client: httpx.Client, url: str, body: dict[str, Any], found: Load) -> None:
     try:
-        answer = client.post(url, json=INPUT)
+        answer = client.post(url, json=body)
     except httpx.HTTPError as error:
         found.take(0, "", repr(error))
         return

@@ -18,6 +18,11 @@ __all__ = ["BUCKETS", "Services"]
 MANIFESTS = Path(__file__).parent / "manifests"
 BUCKETS = ("pond", "staging", "mlflow", "logs", "models")
 NAMES = ("minio", "postgres", "mlflow")
+# How clients of an MLflow server come to artifacts: through it, or to S3 themselves, as in helm-values/mlflow.
+ARTIFACTS = {
+    "mlflow": "--serve-artifacts, --artifacts-destination, 's3://mlflow'",
+    "mlflow-direct": "--no-serve-artifacts, --default-artifact-root, 's3://mlflow'",
+}
 
 
 @dataclass
@@ -55,12 +60,29 @@ class Services:
             S3_PASSWORD=self.s3_password,
             POSTGRES_PASSWORD=secrets.token_hex(16),
         )
+        self._apply_mlflow("mlflow", images)
         for name in NAMES:
-            self.kubectl("rollout", "status", f"deployment/{name}", "--timeout=180s")
+            self._wait_for(name)
         self.s3 = proxies.to(*self._address("minio"))
         self.mlflow = proxies.to(*self._address("mlflow"))
         for bucket in BUCKETS:
             self.filesystem().create_dir(bucket)
+
+    def start_direct_mlflow(self, images: Images, proxies: Proxies) -> str:
+        """Start another MLflow on the same registry, whose new experiments lie at ``s3://``; return its address.
+
+        What reads ``s3://``, as Seldon's storage initializer does, can read the models of those.
+        """
+        self._apply_mlflow("mlflow-direct", images)
+        self._wait_for("mlflow-direct")
+        return f"http://{self.node_ip}:{proxies.to(*self._address('mlflow-direct')).port}"
+
+    def _apply_mlflow(self, name: str, images: Images) -> None:
+        how = {"NAME": name, "ARTIFACTS": ARTIFACTS[name]}
+        self.kubectl.apply_file(MANIFESTS / "mlflow.yaml", REGISTRY=images.registry, TAG="dev", **how)
+
+    def _wait_for(self, name: str) -> None:
+        self.kubectl("rollout", "status", f"deployment/{name}", "--timeout=280s")
 
     def _address(self, service: str) -> tuple[str, int]:
         node = Kubectl().get("nodes")[0]

@@ -19,11 +19,13 @@ from airflow_mlplatform.specs.deployment import Serving
 from airflow_mlplatform.training.provenance import Provenance
 from airflow_mlplatform.triggers import preflight, seldon_task
 from airflow_mlplatform.triggers.preflight import PreflightTrigger
+from tests.cluster.image_registry import pinned
 from tests.cluster.seldon_parts import SDEPS
 from tests.waiting import wait_for
 
 if TYPE_CHECKING:
     from airflow_mlplatform.hooks.mlflow import MlflowHook
+    from tests.cluster.images import Images
     from tests.cluster.seldon_parts import SeldonParts
 
 
@@ -81,6 +83,27 @@ async def test_a_good_candidate(seldon: SeldonParts, left: dict[str, Any], proto
     assert f"/versions/{found['version']}" in left["model_version_url"]
     assert (found["model"], found["version"]) == (seldon.registered_model, seldon.models["good"].version)
     assert found["predictions"] == 3
+
+
+SERVERS = {"v2": "mlplatform-model-server", "seldon": "mlplatform-seldon-server"}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("protocol", SERVERS)
+async def test_a_good_candidate_in_the_real_servers(
+    seldon: SeldonParts, left: dict[str, Any], images: Images, protocol: str
+) -> None:
+    more = {"parameters": {"xtype": "DataFrame"}} if protocol == "seldon" else {}
+    found = await outcome(trigger(seldon, "good", protocol=protocol, image=pinned(images(SERVERS[protocol])), **more))
+    assert (found["predictions"], left["return_value"]) == (3, found)
+
+
+@pytest.mark.long
+async def test_a_table_without_its_columns_is_named(seldon: SeldonParts, left: dict[str, Any], images: Images) -> None:
+    image = pinned(images(SERVERS["seldon"]))
+    with pytest.raises(ConfigurationError, match="set serving.parameters: {xtype: DataFrame}"):
+        await outcome(trigger(seldon, "good", protocol="seldon", image=image))
+    assert "return_value" not in left
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,19 @@ with DAG("watch", schedule=[registry_asset("watched", "challenger")], catchup=Fa
 
     changes()
 
+def told_of(alias):
+    with DAG(f"pair-{alias}", schedule=[registry_asset("pair", alias)], catchup=False):
+
+        @task
+        def changes(triggering_asset_events=None):
+            return [event.extra["payload"] for events in triggering_asset_events.values() for event in events]
+
+        changes()
+
+
+told_of("challenger")
+told_of("staging")
+
 with DAG("loop", schedule=None, params={"model": "", "limit": 0.9}):
     gate = ModelPromotionSensor(
         task_id="gate",
@@ -118,7 +131,7 @@ def cursor(home: AirflowHome) -> str:
 
     with sqlite3.connect(f"file:{home.folder}/airflow.db?mode=ro", uri=True) as database:
         rows = database.execute("select value from asset_state_store").fetchall()
-    return str(rows[0][0]) if rows else ""
+    return " ".join(str(value) for (value,) in rows)
 
 
 def test_each_move_of_the_alias_starts_one_run_whatever_happens_to_the_triggerer(
@@ -141,6 +154,20 @@ def test_each_move_of_the_alias_starts_one_run_whatever_happens_to_the_triggerer
     assert changes[0]["run_id"]
 
 
+def test_two_aliases_of_a_model_start_each_its_own_dag(home: AirflowHome, client: MlflowClient) -> None:
+    """One watcher looks at both, with one request."""
+    train(client, "pair", "challenger")
+    train(client, "pair", "staging")
+    for alias, version in (("challenger", 1), ("staging", 2)):
+        (run,) = wait_for(lambda alias=alias: home.runs(f"pair-{alias}"), f"{alias} to start its DAG")  # type: ignore[misc]
+        assert home.wait_for_run(f"pair-{alias}", run["dag_run_id"]) == "success"
+        (change,) = home.xcom(f"pair-{alias}", run["dag_run_id"], "changes")
+        assert (change["alias"], change["version"], change["former"]) == (alias, version, None)
+    client.set_alias("pair", "staging", 1)
+    wait_for(lambda: len(home.runs("pair-staging")) == 2, "the move of one alias to start its DAG")
+    assert len(home.runs("pair-challenger")) == 1
+
+
 def test_a_better_candidate_is_promoted_a_worse_one_is_waited_out(home: AirflowHome, client: MlflowClient) -> None:
     train(client, "loop", "champion", rmse=0.5)
     train(client, "loop", "challenger", rmse=0.495)
@@ -155,6 +182,12 @@ def test_a_better_candidate_is_promoted_a_worse_one_is_waited_out(home: AirflowH
         "name": "loop", "version": 3, "model_uri": "models:/loop/3", "former": 1,
     }  # fmt: skip
     assert (bearer(client, "loop"), bearer(client, "loop", "previous-champion")) == (3, 1)
+    # Log, XCom and the versions themselves say the same.
+    assert all(reason["passed"] for reason in home.xcom("loop", run, "gate")["reasons"])
+    verdicts = [client.get_model_version("loop", number).tags["mlplatform.verdict"] for number in (2, 3)]
+    assert verdicts == ["refused", "promote"]
+    told = client.get_model_version("loop", 2).tags["mlplatform.verdict.reasons"]
+    assert "beats the champion's 0.5 by 0.005 (asked: a lead of at least 0.01)" in told
     log = home.task_log("loop", run, "gate")
     assert "rmse 0.495: is at most 0.9, beats the champion's 0.5 by 0.005 (asked: a lead of at least 0.01)" in log
     assert log.count("loop version 2: refused") == 1
@@ -171,6 +204,8 @@ def test_every_ending(home: AirflowHome, client: MlflowClient) -> None:
         "mapped[1]": "success", "who": "success", "told": "success",
     }  # fmt: skip
     assert home.xcom("endings", run, "after_all") == "refused"
+    (reason,) = home.xcom("endings", run, "skips")["reasons"]
+    assert (reason["passed"], "rmse 0.5: is above 0.1" in reason["text"]) == (False, True)
     for task, words in (
         ("skips", "rmse 0.5: is above 0.1"),
         ("fails", "rmse 0.5: is above 0.1"),

@@ -14,11 +14,17 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import psutil
 import pytest
+from airflow.triggers.base import TaskSuccessEvent
 
+from airflow_mlplatform.clients.mlflow import Endpoint, MlflowClient
 from airflow_mlplatform.operators.preflight import MARK as PREFLIGHT_MARK
 from airflow_mlplatform.runtime.model_server import free_port
 from airflow_mlplatform.runtime.processes import marked
 from airflow_mlplatform.runtime.serving import LocalServing
+from airflow_mlplatform.settings import settings
+from airflow_mlplatform.training.provenance import Provenance
+from airflow_mlplatform.triggers import seldon_task
+from airflow_mlplatform.triggers.local_actions import LocalRollbackTrigger
 from tests.parts import require
 from tests.services.mlflow_server import mlflow_server  # noqa: F401
 from tests.services.operator_process import OperatorProcess
@@ -191,6 +197,37 @@ def test_a_canary_of_real_models_is_judged_by_what_the_front_counts(
     assert result["steps"][:2] == ["50 %", "100 %"]
     assert predict(local).headers["x-mlplatform-model-version"] == "2"
     eventually(lambda: len(servers(local)) == 1, "one server is left")
+
+
+async def test_the_former_champion_is_served_again_and_then_is_the_champion(
+    local: LocalServing, registry: MlflowServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = MlflowClient(Endpoint(registry.url))
+    client.set_alias("served", "champion", 2)
+    client.set_alias("served", "previous-champion", 1)
+    assert deploy_task(local, registry, tmp_path, {"name": "served", "version": 2}).run()["version"] == "2"
+    variables = {"STATE_DIR": str(local.folder.path.parent), "SERVING_ADDRESS": local.address}
+    for name, value in variables.items():
+        monkeypatch.setenv(f"AIRFLOW__MLPLATFORM__{name}", value)
+    for name, value in registry.environment.items():
+        monkeypatch.setenv(name, value)
+    left: dict[str, Any] = {}
+
+    async def leave(_: Provenance, value: object, key: str = "return_value") -> None:
+        left[key] = value
+
+    monkeypatch.setattr(seldon_task, "leave", leave)
+    settings.cache_clear()
+    origin = Provenance("wine", "run", "rollback", -1, 1, "http://airflow.test/dags/wine/runs/1").to_json()
+    trigger = LocalRollbackTrigger({"name": "wine"}, {"name": "served"}, {}, origin)
+    fired = [event async for event in trigger.run()]
+    settings.cache_clear()
+    assert isinstance(fired[0], TaskSuccessEvent), fired
+    assert (left["return_value"]["version"], left["return_value"]["result"]) == ("1", "done")
+    assert predict(local).headers["x-mlplatform-model-version"] == "1"
+    champion = client.get_version_by_alias("served", "champion")
+    assert champion is not None
+    assert champion.version == 1
 
 
 class Predictions:

@@ -2,7 +2,7 @@
 
 The model folder holds ``behaviour.json``: ``version`` (what it answers), ``start`` (seconds until it listens), ``exit``
 (exit code instead of serving), ``silent`` (never listens), ``status`` (of answers to POST), ``delay`` (seconds before
-them), ``dies`` (at the first POST).
+them), ``dies`` (at the first POST). Once there is a file ``bad`` in the folder, answers to POST are 500.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     status = 200
     delay = 0.0
     dies = False
+    bad = Path("bad")
 
     def log_message(self, *arguments: object) -> None:
         pass
@@ -42,7 +43,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if self.dies:
             os._exit(9)
         time.sleep(self.delay)
-        self._answer(self.path, len(body), self.status)
+        self._answer(self.path, len(body), 500 if self.bad.exists() else self.status)
 
     def _answer(self, path: str, size: int = 0, status: int = 200) -> None:
         told = {"version": self.version, "pid": os.getpid(), "path": path, "size": size, "headers": dict(self.headers)}
@@ -63,7 +64,7 @@ def main() -> None:
     behaviour = json.loads((Path(sys.argv[1]) / "behaviour.json").read_text())
     Handler.version = behaviour["version"]
     Handler.status, Handler.delay = behaviour.get("status", 200), behaviour.get("delay", 0.0)
-    Handler.dies = behaviour.get("dies", False)
+    Handler.dies, Handler.bad = behaviour.get("dies", False), Path(sys.argv[1]) / "bad"
     if "exit" in behaviour:
         print("ModuleNotFoundError: No module named 'lightgbm'", flush=True)
         sys.exit(behaviour["exit"])

@@ -284,6 +284,17 @@ async def test_a_person_says_yes_in_the_middle(front: LocalServing, tmp_path: Pa
     assert predict(front, 4) == {"2": 4}
 
 
+async def test_a_candidate_is_judged_while_a_person_is_asked(front: LocalServing, tmp_path: Path) -> None:
+    wanted = work(front, tmp_path, CANARY | {"pause": {"after": 25, "users": ["ada"]}})
+    async with crowd(front):
+        assert (await rolled(wanted)).result == "paused"
+        (wanted.servers.folder / "bad").touch()
+        outcome = await rolled(wanted.model_copy(update={"answer": "awaited"}))
+    assert outcome.result == "aborted"
+    assert "the analysis failed at 25 %" in outcome.why
+    assert predict(front, 4) == {"1": 4}
+
+
 async def test_the_trigger_tells_what_goes_wrong(front: LocalServing, tmp_path: Path) -> None:
     trigger = LocalRolloutTrigger(work(front, tmp_path, CANARY).model_dump(mode="json", exclude_unset=True))
     path, arguments = trigger.serialize()

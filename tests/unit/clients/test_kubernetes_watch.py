@@ -107,6 +107,25 @@ async def test_changes_are_told_without_another_request(server: tuple[FakePods, 
     keeping.cancel()
 
 
+async def test_an_answer_that_the_watch_was_ahead_of_changes_nothing(server: tuple[FakePods, KubernetesApi]) -> None:
+    fake, api = server
+    changes = Changes()
+    kept = mirror(api, changes)
+    await kept.fill()
+    keeping = asyncio.create_task(kept.keep())
+    for one in (event("ADDED", pod("b", 9)), event("MODIFIED", pod("b", 11, x=2)), event("DELETED", pod("a", 12))):
+        await fake.events.put(one)
+    await changes.until(3)
+    kept.learn("b", pod("b", 9, x=1))
+    kept.learn("a", pod("a", 10))
+    assert kept.objects == {"b": pod("b", 11, x=2)}
+    kept.learn("b", pod("b", 100, x=3))
+    assert kept.objects == {"b": pod("b", 100, x=3)}
+    kept.learn("b", None)
+    assert kept.objects == {}
+    keeping.cancel()
+
+
 async def test_a_watch_that_ends_goes_on_where_it_was(server: tuple[FakePods, KubernetesApi]) -> None:
     fake, api = server
     changes = Changes()

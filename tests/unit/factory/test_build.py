@@ -126,22 +126,37 @@ def test_a_single_training() -> None:
 CANARY = DEPLOYMENT[DEPLOYMENT.index("rollout:") :]
 
 
+ACTIONS = {"rollback", "scale", "teardown"}
+
+
 def test_a_deployment_goes_through_its_gate() -> None:
-    dag = build(DEPLOYMENT.replace(CANARY, ""))
-    assert list(dag.topological_sort()) == [dag.get_task(name) for name in
-                                            ("gate", "approval", "preflight", "deploy", "promote")]  # fmt: skip
-    assert dag.max_active_runs == 1
+    names = ("turn", "gate", "approval", "preflight", "deploy", "promote")
+    for dag in (build(DEPLOYMENT.replace(CANARY, "")), build(DEPLOYMENT)):
+        assert [task.task_id for task in dag.topological_sort() if task.task_id in names] == list(names)
+        assert {task.task_id for task in dag.tasks} - set(names) == ACTIONS
+
+
+def test_on_this_machine_a_run_is_for_what_its_param_says() -> None:
+    made_for_its_param("Local")
 
 
 @pytest.mark.usefixtures("kubernetes")
 def test_on_kubernetes_a_run_is_for_what_its_param_says() -> None:
+    made_for_its_param("Seldon")
+
+
+def made_for_its_param(kind: str) -> None:
     dag = build(DEPLOYMENT)
-    names = ("turn", "gate", "approval", "preflight", "deploy", "promote")
-    assert [task.task_id for task in dag.topological_sort() if task.task_id in names] == list(names)
-    assert {task.task_id for task in dag.tasks} - set(names) == {"rollback", "scale", "teardown"}
     assert dag.params["action"] == "deploy"
-    # Only these cost a worker in an ordinary run, beside the one that ends the gate.
-    workers = {task.task_id for task in dag.tasks if not task.start_from_trigger}
+    made = {name: type(dag.get_task(name)).__name__ for name in ("deploy", *sorted(ACTIONS))}
+    assert made == {name: f"{kind}{name.title()}Operator" for name in made}
+    # What a run is not for costs no worker.
+    assert all(dag.get_task(name).start_from_trigger for name in ("turn", *ACTIONS))
+
+
+@pytest.mark.usefixtures("kubernetes")
+def test_on_kubernetes_a_rollout_costs_no_worker() -> None:
+    workers = {task.task_id for task in build(DEPLOYMENT).tasks if not task.start_from_trigger}
     assert workers - {"preflight"} == {"approval", "promote"}
 
 
@@ -152,6 +167,10 @@ def test_a_pause_is_an_approval_between_two_tasks_of_one_rollout() -> None:
         arrows(dag).items()
     )
     assert dag.get_task("deploy_on").start_trigger_args.trigger_kwargs["plan"]["resumes"] == "deploy"
+    asked = dag.get_task("approve_step")
+    assert (asked.resumes, asked.defaults, asked.assigned_users) == (
+        "deploy", ["Reject"], [{"id": "ann", "name": "ann"}],
+    )  # fmt: skip
 
 
 @pytest.mark.usefixtures("kubernetes")
@@ -172,7 +191,7 @@ def test_the_param_that_says_what_a_run_is_for_is_ours() -> None:
 def test_approval_and_preflight_are_there_only_if_asked_for() -> None:
     text = DEPLOYMENT.replace(CANARY, "").replace("  approval: {users: [ann, bob], timeout: 1d}\n", "")
     dag = build(text.replace("preflight: true", "preflight: false"))
-    assert [task.task_id for task in dag.topological_sort()] == ["gate", "deploy", "promote"]
+    assert {task.task_id for task in dag.tasks} - ACTIONS == {"turn", "gate", "deploy", "promote"}
 
 
 @pytest.mark.parametrize(("default", "choice"), [("", "Reject"), (", default: approve", "Approve")])

@@ -6,18 +6,20 @@ recordings of the real one. Server-side apply is that of one manager and of peop
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from airflow_mlplatform.clients.kubernetes_api import ObjectRefused
 from airflow_mlplatform.clients.seldon import ChangedMeanwhile
 from airflow_mlplatform.exceptions import ServiceUnavailable
 from airflow_mlplatform.serving.analysis import Choice, Judgement
 from airflow_mlplatform.serving.ready import Readiness, readiness
 from airflow_mlplatform.serving.seen import Seen
-from airflow_mlplatform.serving.state import Who
+from airflow_mlplatform.serving.state import Outcome, Who
 from airflow_mlplatform.serving.view import acted
 from tests.cluster.seldon_stand_in_objects import components
 from tests.cluster.seldon_stand_in_predictor import Installation
@@ -41,21 +43,27 @@ class FakeSeldon:
 
     :ivar servers_start: time from a write until its servers are ready.
     :ivar bad: model URIs whose servers never become ready.
+    :ivar sick: model URIs whose servers fail from a number of seconds on, until another.
+    :ivar refuses: why a manifest is refused; empty if it is not.
     :ivar down: moments between which the operator is away.
     :ivar verdicts: what the analysis says from a number of seconds on; ``None`` is no answer.
     :ivar winner: who wins an A/B test.
     :ivar owners: ids of rollouts whose DAG run goes on.
     :ivar die_after: number of the request after which the driver dies.
+    :ivar pace: seconds that a wait takes, for others to go on meanwhile.
     :ivar writes: the specs that were written, one after the other.
     """
 
     servers_start: timedelta = timedelta(seconds=30)
     bad: set[str] = field(default_factory=set)
+    sick: dict[str, tuple[timedelta, timedelta]] = field(default_factory=dict)
+    refuses: Callable[[Json], str] = lambda _: ""
     down: tuple[timedelta, timedelta] = (timedelta(0), timedelta(0))
     verdicts: Callable[[datetime], str | None] = lambda _: "pass"
     winner: str | None = "candidate"
     owners: set[str] = field(default_factory=set)
     splits: bool = True
+    pace: float = 0.0
     die_after: int | None = None
     stored: Json | None = None
     at: datetime = BEGIN
@@ -66,6 +74,7 @@ class FakeSeldon:
     agenda: list[tuple[timedelta, Callable[[FakeSeldon], None]]] = field(default_factory=list)
     applied_at: datetime = BEGIN
     version: int = 0
+    kept: Outcome | None = None
     _known: Json | None = None
 
     # What a rollout asks.
@@ -87,7 +96,8 @@ class FakeSeldon:
             return Seen(None)
         made = components(self.acted_on, AT)
         deployments = [self._grown(deepcopy(one)) for one in made.deployments.values()]
-        return Seen(self._known, deployments, (), (), next(iter(made.virtual_services.values())))
+        pods = [pod for one in deployments if (pod := self._crashing(one))]
+        return Seen(self._known, deployments, pods, (), next(iter(made.virtual_services.values())))
 
     async def refresh(self) -> None:
         self._counted()
@@ -97,6 +107,8 @@ class FakeSeldon:
         self._counted(before=True)
         if self.away:
             raise ServiceUnavailable("the Kubernetes API answered 500: failed calling webhook; try again later")
+        if why := self.refuses(manifest):
+            raise ObjectRefused(f"the Kubernetes API refused to patch it (422): {why}", 422, {})
         wanted = manifest["metadata"].get("resourceVersion")
         if wanted != (self.stored and self.stored["metadata"]["resourceVersion"]):
             raise ChangedMeanwhile("the object has been modified", 409, {})
@@ -110,9 +122,17 @@ class FakeSeldon:
         self.stored = self._known = None
         self._counted()
 
+    async def remember(self, outcome: Outcome) -> None:
+        self.kept = outcome
+        self._counted()
+
+    async def remembered(self) -> Outcome | None:
+        return self.kept
+
     async def changed(self, until: datetime | None) -> None:
         coming = [self.at_least(moment) for moment in (until, self._next_event()) if moment is not None]
         assert coming, "the rollout waits for something that never comes"
+        await asyncio.sleep(self.pace)
         self._go_to(min(coming))
 
     async def pause(self, seconds: float) -> None:
@@ -206,8 +226,7 @@ class FakeSeldon:
         self.stored["metadata"]["resourceVersion"] = str(self.version)
 
     def _grown(self, deployment: Json) -> Json:
-        uris = {one["name"]: one["graph"]["modelUri"] for one in self.spec()["predictors"]}
-        broken = uris[deployment["metadata"]["labels"]["version"]] in self.bad
+        broken = self._uri(deployment) in self.bad or self._is_sick(deployment)
         there = self.at >= self.applied_at + self.servers_start and not broken
         wanted = deployment["spec"].get("replicas", 1)
         deployment["metadata"]["generation"] = 1
@@ -215,8 +234,33 @@ class FakeSeldon:
         deployment["status"] = {"observedGeneration": 1, **counts}
         return deployment
 
+    def _uri(self, deployment: Json) -> str:
+        uris = {one["name"]: one["graph"]["modelUri"] for one in self.spec()["predictors"]}
+        return str(uris[deployment["metadata"]["labels"]["version"]])
+
+    def _is_sick(self, deployment: Json) -> bool:
+        begin, end = self.sick.get(self._uri(deployment), (LONGEST, LONGEST))
+        return begin <= self.at - BEGIN < end
+
+    def _crashing(self, deployment: Json) -> Json | None:
+        """The pod of a Deployment that crashes again and again."""
+        if not self._is_sick(deployment):
+            return None
+        name, labels = deployment["metadata"]["name"], deployment["spec"]["template"]["metadata"]["labels"]
+        server = {
+            "name": "model",
+            "restartCount": 5,
+            "state": {"waiting": {"reason": "CrashLoopBackOff"}},
+            "lastState": {"terminated": {"exitCode": 1, "reason": "Error", "message": "ValueError: sick"}},
+        }
+        status = {"phase": "Running", "containerStatuses": [server]}
+        metadata = {"name": f"{name}-1", "namespace": "models", "labels": {**labels, "app": name}}
+        return {"metadata": metadata, "spec": {"containers": [{"name": "model"}]}, "status": status}
+
     def _next_event(self) -> datetime | None:
-        coming = [self.applied_at + self.servers_start, *(BEGIN + moment for moment, _ in self.agenda)]
+        turns = [moment for both in self.sick.values() for moment in both]
+        coming = [self.applied_at + self.servers_start, *(BEGIN + one for one in turns)]
+        coming += [BEGIN + moment for moment, _ in self.agenda]
         return min((moment for moment in coming if moment > self.at), default=None)
 
     def at_least(self, moment: datetime) -> datetime:

@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from airflow_mlplatform.exceptions import ConfigurationError, ProcessFailed
+from airflow_mlplatform.exceptions import ConfigurationError, ProcessFailed, ServiceRefused
 from airflow_mlplatform.serving.manifest import SeldonManifest
 from airflow_mlplatform.serving.model import ServableModel
 from airflow_mlplatform.serving.plan import RolloutPlan
+from airflow_mlplatform.serving.predictor import mark_of
 from airflow_mlplatform.serving.rolling import Rolling
 from airflow_mlplatform.serving.state import OUTCOME, STATE, Outcome, Who, outcome_of, state_of
 from airflow_mlplatform.serving.wished import Rescaled
@@ -63,14 +64,12 @@ def roll(seldon: FakeSeldon, wanted: RolloutPlan) -> Outcome:
 
 def serving(version: int = 1, **more: Any) -> FakeSeldon:
     """A cluster on which a version serves."""
-    seldon = FakeSeldon(**more)
-    down, seldon.down = seldon.down, (timedelta(0), timedelta(0))
-    agenda, seldon.agenda = seldon.agenda, []
-    die, seldon.die_after = seldon.die_after, None
+    seldon = FakeSeldon()
     roll(seldon, plan(version, task="first"))
     seldon.at, seldon.applied_at = BEGIN, BEGIN - timedelta(hours=1)
     seldon.writes, seldon.requests, seldon.told = [], 0, []
-    seldon.down, seldon.agenda, seldon.die_after = down, agenda, die
+    for name, value in more.items():
+        setattr(seldon, name, value)
     return seldon
 
 
@@ -324,6 +323,33 @@ def test_what_all_predictors_share_does_not_change_under_those_who_serve() -> No
     assert roll(seldon, replace(plan(2), resource=SeldonManifest(other, model))).result == "done"
 
 
+def test_predictors_of_others_are_not_removed() -> None:
+    seldon = serving()
+    seldon.edit(lambda one: one["spec"]["predictors"].append({**one["spec"]["predictors"][0], "name": "theirs"}))
+    with pytest.raises(ConfigurationError, match=r"has the predictors main, theirs; .* Nothing was applied"):
+        roll(seldon, plan(2, CANARY))
+    assert seldon.writes == []
+
+
+@pytest.mark.parametrize("strategy", ["canary", "ab", "ab-winner", "shadow"])
+@pytest.mark.parametrize("verdict", ["pass", "fail"])
+def test_what_serves_bears_nothing_of_a_rollout_so_that_no_step_starts_it_anew(strategy: str, verdict: str) -> None:
+    """The operator hands all that a predictor bears to its pods."""
+
+    def bearing(predictor: Json) -> Json:
+        return {key: value for key, value in predictor.items() if key != "traffic"}
+
+    seldon = serving(verdicts=lambda _: verdict)
+    there = bearing(seldon.spec()["predictors"][0])
+    roll(seldon, plan(2, STRATEGIES[strategy]))
+    old = [one for spec in seldon.writes for one in spec["predictors"] if one["graph"]["modelUri"] == V1]
+    assert old
+    assert all(bearing(one) == there for one in old)
+    new = {mark_of(one) for spec in seldon.writes for one in spec["predictors"] if one["name"] == "candidate"}
+    assert len(new) == 1
+    assert "rollout" not in str(seldon.writes)
+
+
 def interrupted(seldon: FakeSeldon, wanted: RolloutPlan) -> None:
     """Begin a rollout and die in its second step."""
     seldon.die_after = 9
@@ -430,6 +456,190 @@ def test_another_wish_of_the_same_task_begins_anew_from_what_served_first() -> N
     interrupted(seldon, plan(2, CANARY))
     assert roll(seldon, plan(3, {**CANARY, "steps": [50, 100]}, attempt=2)).former_version == "1"
     assert shape(seldon.spec()) == [("main", "v3", 100, False)]
+
+
+V1, V2 = "s3://models/wine/v1", "s3://models/wine/v2"
+
+
+@pytest.mark.parametrize("strategy", ["canary", "shadow"])
+def test_a_champion_that_is_sick_for_a_while_stops_nothing_for_ever(strategy: str) -> None:
+    """Longer than an interval and the time to become ready together."""
+    seldon = serving(sick={V1: (timedelta(minutes=3), timedelta(hours=5))})
+    assert roll(seldon, plan(2, STRATEGIES[strategy])).result == "done"
+    assert seldon.at > BEGIN + timedelta(hours=5)
+    assert any("main, which served before, is not well, and candidate is" in line for line in seldon.told)
+    assert shape(seldon.spec()) == [("main", "v2", 100, False)]
+
+
+def test_a_candidate_is_judged_while_the_champion_is_sick() -> None:
+    seldon = serving(
+        sick={V1: (timedelta(minutes=8), timedelta(days=2))},
+        verdicts=lambda at: "fail" if at > BEGIN + timedelta(hours=1) else "pass",
+    )
+    before = seldon.spec()
+    outcome = roll(seldon, plan(2, CANARY))
+    assert (outcome.result, outcome.lasting) == ("aborted", True)
+    assert "the analysis failed at 5 %" in outcome.why
+    assert "put back, but is not well either" in outcome.why
+    assert seldon.spec() == before
+    assert seldon.at < BEGIN + timedelta(hours=2)
+
+
+def test_servers_that_lack_for_a_moment_after_a_long_time_have_time_to_come_back() -> None:
+    """A pod of the candidate is rescheduled in the tenth hour of a pause: nothing fails."""
+    seldon = serving(servers_start=timedelta(minutes=1))
+    roll(seldon, plan(2, PAUSED))
+    seldon.agenda = [(timedelta(hours=9), anew), (timedelta(hours=10), answered)]
+    with pytest.raises(Killed):
+        roll(seldon, plan(2, PAUSED, answer="awaited"))
+    assert any("0 are available" in line for line in seldon.told)
+    assert shape(seldon.spec())[1] == ("candidate", "v2", 25, False)
+
+
+def anew(seldon: FakeSeldon) -> None:
+    """All pods are lost and started again."""
+    seldon.applied_at = seldon.at
+
+
+def test_after_a_champion_was_sick_the_operator_has_time_to_notice() -> None:
+    seldon = serving(sick={V1: (timedelta(minutes=3), timedelta(hours=5))})
+    seldon.agenda = [(timedelta(hours=5), anew)]
+    assert roll(seldon, plan(2, CANARY)).result == "done"
+
+
+def test_a_champion_that_was_sick_before_is_not_what_a_canary_can_mend() -> None:
+    seldon = serving(sick={V1: (timedelta(minutes=-9), timedelta(days=2))})
+    outcome = roll(seldon, plan(2, CANARY))
+    assert (outcome.result, outcome.lasting) == ("aborted", False)
+    assert "replace it with strategy: all-at-once" in outcome.why
+    assert roll(seldon, plan(2, task="b")).result == "done"
+
+
+def test_a_candidate_that_becomes_sick_is_taken_back_also_if_the_champion_is() -> None:
+    seldon = serving(
+        sick={V1: (timedelta(minutes=3), timedelta(days=2)), V2: (timedelta(minutes=5), timedelta(days=2))}
+    )
+    outcome = roll(seldon, plan(2, CANARY))
+    assert outcome.result == "aborted"
+    assert "candidate: " in outcome.why
+    assert "ValueError: sick" in outcome.why
+
+
+def refusing(word: str) -> Callable[[Json], str]:
+    """Refuse what contains a word, unless it leads back."""
+
+    def refuse(manifest: Json) -> str:
+        weights = [str(one["traffic"]) for one in manifest["spec"]["predictors"]]
+        return f"admission webhook denied {word}" if word in weights else ""
+
+    return refuse
+
+
+@pytest.mark.parametrize("strategy", ["canary", "ab-winner", "shadow"])
+def test_a_write_that_is_refused_later_brings_back_what_served(strategy: str) -> None:
+    seldon = serving()
+    before = whole(seldon)
+    first = {"canary": 5, "ab-winner": 30, "shadow": 20}[strategy]
+    written: list[Json] = []
+
+    def refuse(manifest: Json) -> str:
+        there = {one["name"]: (one["graph"]["modelUri"], one["traffic"]) for one in manifest["spec"]["predictors"]}
+        written.append(there)
+        back = there["main"][0] == V1 and there.get("candidate", (V2, 0))[1] == 0
+        return "" if back or there.get("candidate", (V2, 0))[1] == first else "too many requests for that one"
+
+    seldon.refuses = refuse
+    outcome = roll(seldon, plan(2, STRATEGIES[strategy]))
+    after = whole(seldon)
+    assert (outcome.result, outcome.lasting) == ("aborted", True)
+    assert "was refused: the Kubernetes API refused to patch it (422): too many requests for that one" in outcome.why
+    assert before is not None
+    assert after is not None
+    assert (after["spec"], after["metadata"]) == (before["spec"], before["metadata"])
+
+
+def test_a_way_back_that_is_refused_is_insisted_on_and_a_retry_goes_on() -> None:
+    seldon = serving(refuses=lambda one: "" if one["spec"]["predictors"][-1]["traffic"] == 5 else "nothing goes")
+    with pytest.raises(ProcessFailed, match=r"nothing goes\. It was borne for 600 s .* is at 5 %.*A retry goes on"):
+        roll(seldon, plan(2, CANARY))
+    assert shape(seldon.spec())[1] == ("candidate", "v2", 5, False)
+    assert not any("operator does not answer" in line for line in seldon.told)
+    seldon.refuses = lambda _: ""
+    assert roll(seldon, plan(2, CANARY, attempt=2)).result == "done"
+
+
+def test_a_refused_first_write_changes_nothing() -> None:
+    seldon = serving(refuses=lambda _: "Traffic must sum to 100")
+    with pytest.raises(ServiceRefused, match="Traffic must sum to 100"):
+        roll(seldon, plan(2, CANARY))
+    assert seldon.writes == []
+
+
+def test_a_refused_new_wish_of_the_same_task_brings_back_what_served() -> None:
+    seldon = serving()
+    before = seldon.spec()
+    interrupted(seldon, plan(2, CANARY))
+    seldon.refuses = lambda one: "not v3" if "v3" in str(one["spec"]) else ""
+    outcome = roll(seldon, plan(3, CANARY, attempt=2))
+    assert outcome.result == "aborted"
+    assert "not v3" in outcome.why
+    assert seldon.spec() == before
+
+
+PAUSED = {**CANARY, "pause": {"after": 25, "users": ["ann"]}}
+
+
+def test_a_candidate_that_turns_bad_while_a_person_is_asked_is_taken_back() -> None:
+    seldon = serving(verdicts=lambda at: "fail" if at > BEGIN + timedelta(hours=9) else "pass")
+    before = seldon.spec()
+    assert roll(seldon, plan(2, PAUSED)).result == "paused"
+    outcome = roll(seldon, plan(2, PAUSED, answer="awaited"))
+    assert (outcome.result, outcome.lasting) == ("aborted", True)
+    assert "the analysis failed at 25 %" in outcome.why
+    assert timedelta(hours=9) < seldon.at - BEGIN < timedelta(hours=10)
+    assert seldon.spec() == before
+    # Who was asked meanwhile may still say yes.
+    assert roll(seldon, plan(2, PAUSED, answer="approved")).result == "aborted"
+    assert seldon.spec() == before
+
+
+def test_servers_that_fail_while_a_person_is_asked_are_taken_back() -> None:
+    seldon = serving(sick={V2: (timedelta(hours=9), timedelta(days=2))})
+    without = {**PAUSED, "analysis": []}
+    assert roll(seldon, plan(2, without)).result == "paused"
+    assert roll(seldon, plan(2, without, answer="awaited")).result == "aborted"
+
+
+def test_too_little_traffic_says_nothing_while_a_person_is_asked() -> None:
+    seldon = serving()
+    roll(seldon, plan(2, PAUSED))
+    seldon.verdicts = lambda _: "no-traffic"
+    seldon.agenda = [(timedelta(hours=10), answered)]
+    with pytest.raises(Killed):
+        roll(seldon, plan(2, PAUSED, answer="awaited"))
+    assert seldon.at >= BEGIN + timedelta(hours=10)
+    assert shape(seldon.spec())[1] == ("candidate", "v2", 25, False)
+
+
+def answered(_: FakeSeldon) -> None:
+    raise Killed("the person has answered")
+
+
+def test_a_first_model_that_failed_is_not_tried_again_by_a_driver_that_died_after_its_removal() -> None:
+    calm = FakeSeldon(bad={V1})
+    outcome = roll(calm, plan(1, CANARY))
+    for request in range(1, calm.requests + 1):
+        seldon = FakeSeldon(bad={V1}, die_after=request)
+        with pytest.raises(Killed):
+            roll(seldon, plan(1, CANARY))
+        again = roll(seldon, plan(1, CANARY))
+        assert (again.result, again.why) == (outcome.result, outcome.why), f"killed at request {request}"
+        assert (seldon.stored, len(seldon.writes)) == (None, 1)
+    # What differs is tried, and so is what another try may mend.
+    seldon.bad = set()
+    assert roll(seldon, plan(2, CANARY)).result == "done"
+    seldon.delete()
+    assert roll(seldon, plan(1, CANARY, attempt=2)).result == "done"
 
 
 def test_other_numbers_of_servers() -> None:

@@ -136,6 +136,17 @@ async def test_an_alias_taken_away_and_set_again_is_a_change(registry: FakeRegis
         assert [event["version"] for event in triggerer.events] == expected
 
 
+async def test_what_has_moved_away_and_back_between_two_looks_is_no_change(registry: FakeRegistry) -> None:
+    registry.train(alias="challenger")
+    triggerer = Triggerer(store := Store())
+    await triggerer.until(lambda: triggerer.events)
+    registry.train(alias="challenger")
+    registry.models["wine"]["aliases"] = {"challenger": 1}
+    again = Triggerer(store)
+    await again.until(lambda: len(again.looks) > 3)
+    assert again.events == []
+
+
 async def test_a_model_made_anew_is_a_change_though_its_version_is_the_same(registry: FakeRegistry) -> None:
     registry.train(alias="challenger")
     triggerer = Triggerer(store := Store())

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
+from uuid import UUID, uuid4
 
 import pytest
+from airflow.providers.standard.triggers import hitl
 from airflow.sdk.execution_time.xcom import XCom
 from airflow.triggers.base import TaskSkippedEvent, TaskSuccessEvent
 
@@ -21,6 +25,7 @@ from airflow_mlplatform.triggers.seldon_actions import (
     SeldonTeardownTrigger,
 )
 from airflow_mlplatform.triggers.seldon_deploy import SeldonDeployTrigger
+from airflow_mlplatform.triggers.step_approval import SeldonStepApprovalTrigger
 from airflow_mlplatform.triggers.task import TaskEnding
 from tests.unit.promotion.fake_registry import FakeRegistry
 from tests.unit.serving.fake_seldon import BEGIN, FakeSeldon
@@ -41,8 +46,9 @@ def xcom(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     async def leave(owner: Provenance, value: object, key: str = "return_value") -> None:
         kept[f"{owner.task_id}.{key}"] = value
 
-    async def fetch(*, key: str, dag_id: str, task_id: str, run_id: str) -> Any:
-        assert (dag_id, run_id) == ("wine", "run-1")
+    async def fetch(*, key: str, dag_id: str, task_id: str, run_id: str, map_index: int | None = None) -> Any:
+        assert dag_id == "wine"
+        assert map_index in (None, -1)
         return kept.get(f"{task_id}.{key}")
 
     monkeypatch.setattr(seldon_task, "leave", leave)
@@ -159,6 +165,89 @@ async def test_a_pause_and_its_answer(seldon: FakeSeldon, xcom: dict[str, Any]) 
     await end(deploy(2, how, **more))
     assert xcom["deploy_on.return_value"]["result"] == "done"
     assert version_of(seldon) == "v2"
+
+
+PAUSED = {**CANARY, "check_every": "1m", "pause": {"after": 50, "users": ["ann"]}}
+
+
+@dataclass
+class Person:
+    """Whom Airflow asks.
+
+    :ivar says: the answer; empty if there is none yet.
+    """
+
+    says: str = ""
+    defaulted: bool = False
+
+    def look(self, ti_id: UUID) -> SimpleNamespace:
+        answered = {"responded_by_user": None, "responded_at": BEGIN, "params_input": {}}
+        return SimpleNamespace(response_received=bool(self.says), chosen_options=[self.says], **answered)
+
+    def default(self, ti_id: UUID, chosen_options: list[str], params_input: dict[str, Any]) -> SimpleNamespace:
+        (self.says,) = chosen_options
+        self.defaulted = True
+        return self.look(ti_id)
+
+
+@pytest.fixture
+def person(monkeypatch: pytest.MonkeyPatch) -> Person:
+    asked = Person()
+    monkeypatch.setattr(hitl, "get_hitl_detail_content_detail", asked.look)
+    monkeypatch.setattr(hitl, "update_hitl_detail_response", asked.default)
+    return asked
+
+
+def approval(version: int = 2, until: datetime | None = None) -> SeldonStepApprovalTrigger:
+    until = until or datetime.now(UTC) + timedelta(days=1)
+    asked = {"ti_id": str(uuid4()), "options": ["Approve", "Reject"], "defaults": ["Reject"]}
+    return SeldonStepApprovalTrigger(
+        asked={**asked, "until": until.isoformat()},
+        serving=SERVING,
+        model={"name": "wine", "version": version},
+        plan={"rollout": PAUSED, "resumes": "deploy"},
+        answer="awaited",
+        origin=origin("approve_step"),
+    )
+
+
+@pytest.mark.usefixtures("wine", "xcom")
+async def test_limits_that_are_breached_while_a_person_is_asked_end_the_task(
+    seldon: FakeSeldon, person: Person
+) -> None:
+    await end(deploy(1, origin=origin(run="run-0")))
+    before = seldon.spec()
+    await end(deploy(2, PAUSED))
+    seldon.verdicts = lambda _: "fail"
+    trigger = approval()
+    path, arguments = trigger.serialize()
+    assert path == f"{SeldonStepApprovalTrigger.__module__}.SeldonStepApprovalTrigger"
+    fired = await event(SeldonStepApprovalTrigger(**arguments))
+    with pytest.raises(ConfigurationError, match="the deploy of wine 2 was aborted: the analysis failed at 50 %"):
+        TaskEnding.decode(fired.payload).outcome()
+    assert seldon.spec() == before
+    assert not person.says
+
+
+@pytest.mark.usefixtures("wine", "xcom")
+@pytest.mark.parametrize(("says", "until"), [("Approve", timedelta(days=1)), ("", timedelta(0))])
+async def test_the_answer_ends_the_watch(seldon: FakeSeldon, person: Person, says: str, until: timedelta) -> None:
+    await end(deploy(1, origin=origin(run="run-0")))
+    await end(deploy(2, PAUSED))
+    person.says, seldon.pace = says, 0.01
+    there = seldon.spec()
+    fired = await event(approval(until=datetime.now(UTC) + until))
+    assert fired.payload["chosen_options"] == [says or "Reject"]
+    assert person.defaulted == (not says)
+    assert seldon.spec() == there
+
+
+@pytest.mark.usefixtures("wine", "xcom", "person")
+async def test_a_pause_of_a_rollout_that_is_no_longer_there_asks_nobody(seldon: FakeSeldon) -> None:
+    await end(deploy(1, origin=origin(run="run-0")))
+    with pytest.raises(ConfigurationError, match="clear the deploy task to begin it again"):
+        TaskEnding.decode((await event(approval())).payload).outcome()
+    assert len(seldon.spec()["predictors"]) == 1
 
 
 @pytest.mark.usefixtures("wine")
