@@ -110,10 +110,26 @@ class MlplatformKubernetesExecutor(KubernetesExecutor):
         # The pod of a task whose process was killed succeeds, and Airflow's executor deletes it here. Nobody else tells
         # that the task has ended: with retries left it would count as running until its heartbeat is missed.
         killed = self._killed(results.key, results.pod_name) if results.state is None else None
+        late = results.state is None and self._late(results.key, results.pod_name)
+        if late:
+            # Airflow's executor would forget the task, and what becomes of its new pod with it.
+            self.running.discard(results.key)
         super()._change_state(results, **kwargs)
+        if late:
+            self.running.add(results.key)
         if killed:
             self._found[results.key] = killed
             self.fail(results.key)
+
+    def _late(self, key: WorkloadKey, pod_name: str) -> bool:
+        """Whether a task is back from the triggerer, under the same key, as the end of its former pod is told again."""
+        if not isinstance(key, TaskInstanceKey) or key not in self.running:
+            return False
+        state = state_of(key)
+        if state != TaskInstanceState.RUNNING:
+            return state == TaskInstanceState.QUEUED
+        pod = self._newest(key)
+        return pod["metadata"]["name"] != pod_name if pod else False
 
     def _killed(self, key: WorkloadKey, pod_name: str) -> PodFailure | None:
         """Tell why the process of a task that seems to run was killed; of one that has ended, only note it."""
@@ -164,7 +180,7 @@ class MlplatformKubernetesExecutor(KubernetesExecutor):
             if why := obstacle(pod):
                 self._hold_up(pods, pod, key, why)
         elif key not in self.event_buffer and (
-            _phase(pod) == "Pending" or (self._delete_failed and _phase(pod) == "Failed")
+            (_phase(pod) == "Pending" and not unfinished(key)) or (self._delete_failed and _phase(pod) == "Failed")
         ):
             # Its failure has been explained. One that waits, for its image perhaps, could still start.
             pods.delete(pod)

@@ -262,9 +262,10 @@ def ends(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Let Airflow's executor hear that a pod succeeded: it looks up the task's state and deletes the pod."""
 
     def change_state(self: Any, results: KubernetesResults, **_: Any) -> None:
-        stage.kubernetes.pods = []
-        self.running.discard(results.key)
-        self.event_buffer[results.key] = (stage.state, None)
+        stage.kubernetes.pods = [pod for pod in stage.kubernetes.pods if pod["metadata"]["name"] != results.pod_name]
+        if results.key in self.running:
+            self.running.remove(results.key)
+            self.event_buffer[results.key] = (stage.state, None)
 
     monkeypatch.setattr(KubernetesExecutor, "_change_state", change_state)
     return lambda name: stage.executor._change_state(KubernetesResults(KEY, None, name, "ml", "1", None))
@@ -307,10 +308,27 @@ def test_pods_of_tasks_that_ended_well_or_wait_elsewhere_are_nothing_to_tell(
     assert (stage.notes, stage.spent) == ([], [])
 
 
-def test_a_newer_pod_of_the_same_try_is_not_blamed(stage: Stage, ends: Any) -> None:
-    stage.kubernetes.pods = [worker("running", created="2026-01-01T00:00:09Z")]
+@pytest.mark.parametrize(("state", "phase"), [("queued", "Pending"), ("running", "Running")])
+def test_a_task_that_is_back_from_the_triggerer_outlives_the_news_of_its_former_pod(
+    stage: Stage, ends: Any, state: str, phase: str
+) -> None:
+    """Kubernetes tells the end of a pod several times, and the task is queued again under the same key."""
+    stage.state = state
+    stage.kubernetes.pods = [worker("succeeded"), worker("running", created="2026-01-01T00:00:09Z")]
+    new = stage.kubernetes.pods[1]
+    new["status"]["phase"] = phase
     ends("succeeded")
-    assert stage.executor.get_event_buffer()[KEY][0] == "running"
+    assert stage.executor.get_event_buffer() == {}
+    assert stage.executor.running == {KEY}
+    stage.look()
+    assert stage.left == [new["metadata"]["name"]]
+
+
+def test_a_pod_whose_task_goes_on_is_not_deleted_for_want_of_its_key(stage: Stage) -> None:
+    stage.executor.running = set()
+    stage.kubernetes.pods = [worker("image-too-many")]
+    stage.look()
+    assert stage.left == ["image-too-many"]
 
 
 def test_successes_are_left_alone(stage: Stage) -> None:
@@ -332,7 +350,7 @@ def test_failed_pods_are_deleted_after_they_were_explained(stage: Stage) -> None
 
 
 def test_failed_pods_stay_where_the_configuration_wants_it_but_pods_that_could_start_do_not(stage: Stage) -> None:
-    stage.executor._delete_failed = False
+    stage.executor._delete_failed, stage.is_unfinished = False, False
     stage.executor.running = set()
     names = ["exit-1", "image-too-many", "running", "succeeded"]
     stage.kubernetes.pods = [worker(name, KEY._replace(task_id=name)) for name in names]
