@@ -9,7 +9,7 @@ COMPILE := $(VENV)/bin/uv pip compile -q pyproject.toml --extra demo --extra kaf
 	--universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 
 .PHONY: help demo test test-cluster test-long test-range lint format lock benchmarks benchmarks-kafka benchmarks-cluster stack \
-	stack-down push-specs connect-image clean
+	stack-down push-specs push-data connect-image clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-19s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -80,7 +80,12 @@ endif
 
 SPECS ?= dag_specs
 push-specs: ## copy a folder of specs (SPECS=dag_specs) to the bucket that the small profile reads them from
-	@python3 helm-values/push_specs.py $(SPECS)
+	@python3 helm-values/push_files.py $(SPECS)
+
+DATA ?= dag_specs/wine/raw
+TO ?= pond/raw/wine
+push-data: ## copy a folder of files (DATA=dag_specs/wine/raw) into a bucket of the stack (TO=pond/raw/wine)
+	@python3 helm-values/push_files.py $(DATA) $(TO)
 
 connect-image: ## build Kafka Connect's image with the connectors of the examples
 	docker build --tag $(IMAGE_REGISTRY)$(if $(IMAGE_REGISTRY),/)mlplatform-connect:$(or $(IMAGE_TAG),dev) helm-values/connect-image

@@ -1,6 +1,8 @@
-"""Copy a folder of specs to the bucket ``specs`` of the stack: ``make push-specs``, for a laptop without a git server.
+"""Copy a folder into a bucket of the stack: ``make push-specs`` and ``make push-data``, on a laptop.
 
-``push_specs.py FOLDER`` needs ``kubectl`` only: a pod of the DAG processor, which knows the bucket, does the copying.
+``push_files.py FOLDER TO`` needs ``kubectl`` only: a pod of the DAG processor, which knows the buckets, copies.
+``TO`` is a bucket, or a bucket and a folder in it. The bucket ``specs`` becomes what the folder is: what has gone from
+the folder goes from there. From other places nothing is removed.
 """
 
 from __future__ import annotations
@@ -11,24 +13,28 @@ import sys
 import tarfile
 from pathlib import Path
 
-# Replaces what is there: a file that has gone from the folder goes from the bucket, after the others have come.
+SPECS = "specs"
 COPY = """
 import io, os, sys, tarfile
 import boto3
 from airflow.sdk import Connection
+bucket, _, folder = sys.argv[1].partition("/")
 s3 = Connection.from_uri(os.environ["AIRFLOW_CONN_S3"], "s3")
 extra = s3.extra_dejson
 client = boto3.client("s3", aws_access_key_id=s3.login, aws_secret_access_key=s3.password,
                       endpoint_url=extra.get("endpoint_url"), region_name=extra.get("region_name"))
-there = {found["Key"] for page in client.get_paginator("list_objects_v2").paginate(Bucket="specs")
-         for found in page.get("Contents", ())}
 with tarfile.open(fileobj=io.BytesIO(sys.stdin.buffer.read())) as given:
-    sent = {member.name: given.extractfile(member).read() for member in given if member.isfile()}
+    files = [member for member in given if member.isfile()]
+    sent = {f"{folder}/{member.name}".lstrip("/"): given.extractfile(member).read() for member in files}
 for name, content in sent.items():
-    client.put_object(Bucket="specs", Key=name, Body=content)
-for name in sorted(there - sent.keys()):
-    client.delete_object(Bucket="specs", Key=name)
-print(f"{len(sent)} files sent, {len(there - sent.keys())} removed")
+    client.put_object(Bucket=bucket, Key=name, Body=content)
+gone = set()
+if bucket == "specs":
+    pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket)
+    gone = {found["Key"] for page in pages for found in page.get("Contents", ())} - sent.keys()
+for name in sorted(gone):
+    client.delete_object(Bucket=bucket, Key=name)
+print(f"{len(sent)} files sent to {sys.argv[1]}, {len(gone)} removed")
 """
 
 
@@ -43,15 +49,15 @@ def packed(folder: Path) -> bytes:
     return target.getvalue()
 
 
-def main(folder: Path) -> int:
-    """Send a folder to the DAG processor's pod, which knows the bucket, and let it copy."""
+def main(folder: Path, to: str) -> int:
+    """Send a folder to the DAG processor's pod, which knows the buckets, and let it copy."""
     if not folder.is_dir():
         print(f"there is no folder {folder}; name one: make push-specs SPECS=dag_specs")  # noqa: T201
         return 1
     target = ["-n", "airflow", "exec", "-i", "deploy/airflow-dag-processor", "-c", "dag-processor"]
-    command = ["kubectl", *target, "--", "python", "-c", COPY]
+    command = ["kubectl", *target, "--", "python", "-c", COPY, to]
     return subprocess.run(command, input=packed(folder), check=False).returncode
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1] if len(sys.argv) > 1 else "dag_specs")))
+    sys.exit(main(Path(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else SPECS))
