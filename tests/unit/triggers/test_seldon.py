@@ -181,7 +181,8 @@ class Person:
     defaulted: bool = False
 
     def look(self, ti_id: UUID) -> SimpleNamespace:
-        answered = {"responded_by_user": None, "responded_at": BEGIN, "params_input": {}}
+        user = SimpleNamespace(id="7", name="vera")
+        answered = {"responded_by_user": user, "responded_at": BEGIN, "params_input": {}}
         return SimpleNamespace(response_received=bool(self.says), chosen_options=[self.says], **answered)
 
     def default(self, ti_id: UUID, chosen_options: list[str], params_input: dict[str, Any]) -> SimpleNamespace:
