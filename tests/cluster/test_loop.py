@@ -62,7 +62,9 @@ def tagged(mlflow_run: dict[str, Any], run: DagRun) -> bool:
     return run.run_id in {tag["value"] for tag in mlflow_run["data"]["tags"]}
 
 
-def test_no_pod_had_a_token_of_kubernetes(platform: ClusterPlatform, run: DagRun) -> None:
-    for pod in platform.pods.pods():
+def test_no_pod_of_a_task_had_a_token_of_kubernetes(platform: ClusterPlatform, run: DagRun) -> None:
+    tasks = [pod for pod in platform.pods.pods() if "dag_id" in pod.last["metadata"]["labels"]]
+    assert tasks
+    for pod in tasks:
         assert pod.last["spec"]["automountServiceAccountToken"] is False, pod.name
         assert not [volume for volume in pod.last["spec"].get("volumes", ()) if "projected" in volume], pod.name
