@@ -37,9 +37,10 @@ def minio(tmp_path: Path) -> Iterator[str]:
     address = f"127.0.0.1:{free_port()}"
     environment = os.environ | {"MINIO_PROMETHEUS_AUTH_TYPE": "public"}
     with (tmp_path / "log").open("wb") as log:
-        arguments = ["server", str(tmp_path / "data"), "--address", address, "--quiet"]
+        arguments = ["server", str(tmp_path / "data"), "--address", address, "--console-address", "127.0.0.1:0"]
         process = subprocess.Popen([command, *arguments], env=environment, stdout=log, stderr=log)
     try:
+        wait_for(lambda: told(f"http://{address}{MINIO_PAGES[0]}"), f"for MinIO, whose log is {tmp_path / 'log'}")
         yield f"http://{address}"
     finally:
         process.kill()
