@@ -141,6 +141,7 @@ def clicks(
     return Clicks(airflow_home, connect, text)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_it_is_made_kept_and_taken_down(
     clicks: Clicks, own_kafka: KafkaBroker, database: PostgresServer, tmp_path: Path

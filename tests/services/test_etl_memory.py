@@ -96,8 +96,11 @@ print(json.dumps({"peak": peak_mebibytes()}))
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "load",
-    [{"uri": "pond://x"}, {"uri": "pond://x.parquet"}, {"uri": "pond://x", "partition_by": ["p"]}],
-    ids=["folder", "file", "partitioned"],
+    [
+        pytest.param({"uri": "pond://x"}, id="folder"),
+        pytest.param({"uri": "pond://x.parquet"}, id="file", marks=pytest.mark.long),
+        pytest.param({"uri": "pond://x", "partition_by": ["p"]}, id="partitioned", marks=pytest.mark.long),
+    ],
 )
 def test_peak_of_split_files(source: Path, tmp_path: Path, load: dict[str, Any]) -> None:
     (tmp_path / "src").mkdir()

@@ -174,6 +174,7 @@ def test_a_model_is_served_replaced_and_kept(local: LocalServing, registry: Mlfl
     assert predict(local).headers["x-mlplatform-model-version"] == "2"
 
 
+@pytest.mark.long
 def test_a_canary_of_real_models_is_judged_by_what_the_front_counts(
     local: LocalServing, registry: MlflowServer, tmp_path: Path
 ) -> None:

@@ -169,6 +169,7 @@ async def test_a_canary_that_does_badly_leaves_what_served_before(
     eventually(lambda: servers(front) == before, "the candidate is gone, and the former servers are the same")
 
 
+@pytest.mark.long
 async def test_without_requests_nothing_is_known(front: LocalServing, tmp_path: Path) -> None:
     outcome = await rolled(work(front, tmp_path, CANARY))
     assert outcome.result == "aborted"
