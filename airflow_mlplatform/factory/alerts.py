@@ -8,7 +8,6 @@ from airflow.sdk import Param
 
 from airflow_mlplatform.alerts.listener import SCHEMA_KEY, Listener, tag_of
 from airflow_mlplatform.alerts.message import NO_ALERT
-from airflow_mlplatform.settings import settings
 from airflow_mlplatform.specs.alerts import ALERT_PARAM
 
 if TYPE_CHECKING:
@@ -26,7 +25,7 @@ def alert_params(spec: Spec) -> dict[str, Param]:
     """Return the param that tells a run its alert, and the API server what the DAG listens to."""
     if not spec.on_alert:
         return {}
-    description = f"Filled in by an alert: {'; '.join(alerts_told(spec)) or 'none on this machine'}."
+    description = f"Filled in by an alert: {'; '.join(alerts_told(spec))}."
     schema: dict[str, Any] = {SCHEMA_KEY: [listener.model_dump(mode="json") for listener in _listeners(spec)]}
     return {ALERT_PARAM: Param(dict(NO_ALERT), description=description, type="object", **schema)}
 
@@ -37,6 +36,4 @@ def alerts_told(spec: Spec) -> list[str]:
 
 
 def _listeners(spec: Spec) -> list[Listener]:
-    """Return what the DAG listens to; no run on this machine is for a rollback."""
-    listeners = [Listener.of(wish) for wish in spec.on_alert]
-    return [one for one in listeners if one.action != "rollback" or settings().runtime == "kubernetes"]
+    return [Listener.of(wish) for wish in spec.on_alert]

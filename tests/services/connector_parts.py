@@ -16,6 +16,7 @@ from tests.services.connect_workers import ConnectWorkers
 from tests.services.connector_tasks import connection
 from tests.services.kafka_broker import KafkaBroker
 from tests.services.postgres_server import PostgresServer
+from tests.waiting import wait_for
 
 SOURCE = "org.apache.kafka.connect.file.FileStreamSourceConnector"
 SINK = "org.apache.kafka.connect.file.FileStreamSinkConnector"
@@ -43,7 +44,7 @@ def rest(connect: ConnectWorkers) -> Iterator[httpx.Client]:
         before = set(client.get("/connectors").json())
         yield client
         for name in set(client.get("/connectors").json()) - before:
-            client.delete(f"/connectors/{name}")
+            wait_for(lambda path=f"/connectors/{name}": _settled(client.delete(path)))
 
 
 @pytest.fixture
@@ -100,5 +101,10 @@ def jdbc_sink(postgres: PostgresServer, topic: str) -> dict[str, Any]:
 
 
 def config_of(rest: httpx.Client, name: str) -> dict[str, str]:
-    answer = rest.get(f"/connectors/{name}/config")
-    return answer.json() if answer.status_code == 200 else {}
+    """Its config, or nothing if there is no such connector; a worker that rebalances is asked again."""
+    answer = wait_for(lambda: _settled(rest.get(f"/connectors/{name}/config")))
+    return dict(answer.json()) if answer.status_code == 200 else {}
+
+
+def _settled(answer: httpx.Response) -> httpx.Response | None:
+    return None if answer.status_code == 409 else answer

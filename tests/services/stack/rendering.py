@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ __all__ = [
     "chart_folder",
     "facts",
     "helm",
+    "installed",
     "is_installed",
     "laid",
     "render",
@@ -81,6 +82,11 @@ def is_installed(release: str, profile: str) -> bool:
     for name in filter(None, condition.split(".")):
         value = value[name]
     return bool(value)
+
+
+def installed(profiles: Iterable[str]) -> list[tuple[str, str]]:
+    """Each release with each of the profiles that have it."""
+    return [(release, profile) for profile in profiles for release in RELEASES if is_installed(release, profile)]
 
 
 def chart_folder(release: str) -> Path:

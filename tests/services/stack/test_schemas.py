@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from tests.parts import program, require
-from tests.services.stack.rendering import PROFILES, RELEASES, Object, is_installed, render
+from tests.services.stack.rendering import PROFILES, RELEASES, Object, installed, render
 
 # Definitions that neither a chart of the stack nor CRDS brings.
 UNKNOWN = {"Certificate"}
@@ -62,11 +62,8 @@ def _strict(schema: Any) -> Any:
     return strict
 
 
-@pytest.mark.parametrize("profile", PROFILES)
-@pytest.mark.parametrize("release", RELEASES)
+@pytest.mark.parametrize(("release", "profile"), installed(PROFILES))
 def test_custom_resources_are_as_they_are_defined(schemas: Path, release: str, profile: str, tmp_path: Path) -> None:
-    if not is_installed(release, profile):
-        pytest.skip(f"{profile} has no {release}")
     objects = [found for found in render(release, profile) if _is_custom(found)]
     if not objects:
         pytest.skip(f"{release} makes no custom resources")

@@ -51,18 +51,14 @@ def test_a_dag_without_on_alert_listens_to_nothing() -> None:
     assert "alert" not in build(TRAINING).params
 
 
-@pytest.mark.usefixtures("kubernetes")
-def test_an_alert_says_what_a_run_of_a_deployment_is_for() -> None:
+@pytest.mark.parametrize("runtime", ["kubernetes", "local"])
+def test_an_alert_says_what_a_run_of_a_deployment_is_for(runtime: str, request: pytest.FixtureRequest) -> None:
+    if runtime == "kubernetes":
+        request.getfixturevalue(runtime)
     dag = build(ROLLED_BACK)
     (listener,) = listeners_in(dag.params.get_param("alert").schema)
     assert (listener.action, listener.sequence) == ("rollback", "alert__rollback__")
     assert {"action", "replicas", "alert"} <= set(dag.params)
-
-
-def test_only_kubernetes_rolls_back() -> None:
-    dag = build(ROLLED_BACK)
-    assert ("alert:ModelFails" in dag.tags, listeners_in(dag.params.get_param("alert").schema)) == (False, ())
-    assert dag.params["alert"] == NO_ALERT  # for templates
 
 
 def test_what_another_release_wrote_is_refused() -> None:
