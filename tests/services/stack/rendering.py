@@ -27,6 +27,7 @@ __all__ = [
     "Object",
     "chart_folder",
     "facts",
+    "has_whole_chart",
     "helm",
     "installed",
     "is_installed",
@@ -94,11 +95,20 @@ def chart_folder(release: str) -> Path:
     chart = str(RELEASES[release]["chart"])
     if chart.startswith("./"):
         return VALUES / chart
-    charts = Path(os.environ.get("CHARTS", "/nowhere"))
-    for name in (chart.replace("/", "-"), release):
-        if (charts / name).is_dir():
-            return charts / name
+    if folder := _in_charts(chart.replace("/", "-"), release):
+        return folder
     pytest.skip(f"CHARTS names no folder with the chart of {release}: see tests/services/stack/rendering.py")
+
+
+def has_whole_chart(release: str) -> bool:
+    """Whether CHARTS has more of another's chart than its values."""
+    folder = _in_charts(str(RELEASES[release]["chart"]).replace("/", "-"), release)
+    return folder is not None and (folder / "templates").is_dir()
+
+
+def _in_charts(*names: str) -> Path | None:
+    folders = [Path(os.environ.get("CHARTS", "/nowhere")) / name for name in names]
+    return next((folder for folder in folders if folder.is_dir()), None)
 
 
 @cache

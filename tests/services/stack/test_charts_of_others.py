@@ -54,8 +54,8 @@ def test_values_use_keys_that_the_chart_has(release: str, profile: str) -> None:
 @pytest.mark.parametrize("profile", PROFILES)
 @pytest.mark.parametrize("release", OTHERS)
 def test_values_pass_the_schema_of_the_chart(release: str, profile: str) -> None:
+    """That of another version of the chart, too: where it is older, a mirror that lags behind can install the stack."""
     folder = chart_folder(release)
-    _of_this_version(folder, release)
     if not (folder / "values.schema.json").is_file():
         pytest.skip(f"the chart of {release} has no schema")
     schema = json.loads((folder / "values.schema.json").read_text("utf-8"))

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from tests.parts import program, require
-from tests.services.stack.rendering import PROFILES, RELEASES, Object, installed, render
+from tests.services.stack.rendering import PROFILES, RELEASES, Object, has_whole_chart, installed, render
 
 # Definitions that neither a chart of the stack nor CRDS brings.
 UNKNOWN = {"Certificate"}
@@ -21,13 +21,12 @@ FINE = ("statusValid", "statusSkipped")
 
 
 def _definitions() -> Iterator[Object]:
-    """Those of the folder that CRDS names, or else those in the charts of CHARTS."""
-    if folder := os.environ.get("CRDS"):
-        for path in sorted(Path(folder).glob("*.yaml")):
-            yield from filter(None, yaml.load_all(path.read_text("utf-8"), yaml.CSafeLoader))
-        return
-    require(os.environ.get("CHARTS"), "CRDS is to name a folder with the custom resource definitions of the stack")
-    for release in RELEASES:
+    """Those of the folder that CRDS names, and those in the whole charts of CHARTS, which win."""
+    folder = os.environ.get("CRDS")
+    require(folder or os.environ.get("CHARTS"), "CRDS is to name a folder with the stack's custom resource definitions")
+    for path in sorted(Path(folder).glob("*.yaml")) if folder else ():
+        yield from filter(None, yaml.load_all(path.read_text("utf-8"), yaml.CSafeLoader))
+    for release in filter(has_whole_chart, RELEASES):
         yield from (found for found in render(release, "inside") if found["kind"] == "CustomResourceDefinition")
 
 
