@@ -109,12 +109,20 @@ class Case:
             airflow.start_part("scheduler")
 
     def worker_dies(self, who: str, run: DagRun, task_id: str) -> None:
-        """The worker of a task dies while it runs, if it is who dies in this test."""
+        """The worker of a task dies while it starts, and the next one at work, if it is who dies in this test."""
         if who != "worker":
             return
         platform = self.serving.platform
-        pod = platform.wait_until(f"a worker is at {task_id}", lambda: self._worker(run, task_id))
-        platform.kubectl("delete", "pod", pod, "--force", "--grace-period=0", check=False)
+        starting = platform.wait_until(f"a worker is at {task_id}", lambda: self._worker(run, task_id))
+        self._kill(starting)
+        self._kill(platform.wait_until(f"another works on {task_id}", lambda: self._at_work(run, task_id, starting)))
+
+    def _kill(self, pod: str) -> None:
+        self.serving.platform.kubectl("delete", "pod", pod, "--force", "--grace-period=0", check=False)
+
+    def _at_work(self, run: DagRun, task_id: str, former: str) -> str:
+        pod = self._worker(run, task_id)
+        return pod if pod != former and self.serving.platform.state(run, task_id) == "running" else ""
 
     def _worker(self, run: DagRun, task_id: str) -> str:
         pods = self.serving.platform.pods.workers(self.name, run.run_id, task_id)
