@@ -8,7 +8,7 @@ OLDEST_AIRFLOW := 3.3.0
 COMPILE := $(VENV)/bin/uv pip compile -q pyproject.toml --extra demo --extra kafka --extra kubernetes --group dev \
 	--universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 
-.PHONY: help demo test test-cluster test-long test-range lint format lock benchmarks benchmarks-kafka benchmarks-cluster stack \
+.PHONY: help demo test images test-cluster test-long test-range lint format lock benchmarks benchmarks-kafka benchmarks-cluster stack \
 	stack-down push-specs push-data connect-image clean
 
 help: ## list the targets
@@ -21,8 +21,10 @@ test: $(VENV)/.installed ## all tests: first those that need nothing, then those
 	$(VENV)/bin/python -m pytest tests/unit
 	$(VENV)/bin/python -m pytest tests/services tests/airflow -m "not long"
 
-test-cluster: $(VENV)/.installed ## tests on the Kubernetes cluster of KUBECONFIG; what else they need: CONTRIBUTING.md
+images: $(VENV)/.installed ## the images that the tests on a cluster run
 	docker/build airflow model-server seldon-server streaming trainer
+
+test-cluster: images ## tests on the Kubernetes cluster of KUBECONFIG; what else they need: CONTRIBUTING.md
 	MLPLATFORM_IMAGES_BUILT=1 $(VENV)/bin/python -m pytest tests/cluster -m "not long"
 
 test-long: $(VENV)/.installed ## what takes minutes: kills at every step, package environments, all images, every pod failure

@@ -88,7 +88,7 @@ def wait_for_work(platform: ClusterPlatform, run: DagRun) -> str:
     return platform.wait_until("the container works", running, 120)
 
 
-@pytest.mark.parametrize("kind", ["file", "folder"])
+@pytest.mark.parametrize("kind", ["folder", pytest.param("file", marks=pytest.mark.long)])
 def test_a_container_is_one_pod_without_a_worker(platform: ClusterPlatform, kind: str) -> None:
     run = platform.succeed(platform.start(f"container-{kind}"))
     assert platform.api.xcom(run, "load")["rows"] == 3

@@ -79,7 +79,11 @@ def test_mlflow_away_at_the_end(platform: ClusterPlatform) -> None:
     trained(platform, run)
 
 
-@pytest.mark.parametrize("how", [(), ("--force", "--grace-period=0")], ids=["gracefully", "by force"])
+@pytest.mark.parametrize(
+    "how",
+    [pytest.param((), marks=pytest.mark.long), ("--force", "--grace-period=0")],
+    ids=["gracefully", "by force"],
+)
 def test_a_deleted_training_pod_is_made_again_for_the_same_run(platform: ClusterPlatform, how: tuple[str, ...]) -> None:
     word = f"deleted{len(how)}"
     run, pod = waiting(platform, word)
@@ -132,7 +136,7 @@ def test_marking_it_failed_removes_the_pod(platform: ClusterPlatform) -> None:
     )
 
 
-@pytest.mark.parametrize("when", ["before there is a training pod", "after"])
+@pytest.mark.parametrize("when", ["before there is a training pod", pytest.param("after", marks=pytest.mark.long)])
 def test_the_worker_that_starts_a_mapped_training_is_deleted(platform: ClusterPlatform, when: str) -> None:
     """Mapped tasks are the only trainings that have a worker at all."""
     word = when.partition(" ")[0]
@@ -160,7 +164,9 @@ def test_an_etl_loads_once_though_s3_refuses_for_a_while(platform: ClusterPlatfo
     assert platform.services.objects("staging/loads") == []
 
 
-@pytest.mark.parametrize("ran", [False, True], ids=["before they run", "while they run"])
+@pytest.mark.parametrize(
+    "ran", [pytest.param(False, marks=pytest.mark.long), True], ids=["before they run", "while they run"]
+)
 def test_an_etl_loads_once_though_its_workers_are_deleted(platform: ClusterPlatform, ran: bool) -> None:
     publish_loads(platform)
     run = platform.start("loads")
