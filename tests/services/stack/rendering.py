@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.parts import program
+from tests.parts import program, require
 
 __all__ = [
     "PROFILES",
@@ -34,6 +34,7 @@ __all__ = [
     "laid",
     "render",
     "values",
+    "whole_chart_folder",
 ]
 
 VALUES = Path(__file__).parents[3] / "helm-values"
@@ -92,22 +93,32 @@ def installed(profiles: Iterable[str]) -> list[tuple[str, str]]:
 
 def chart_folder(release: str) -> Path:
     """The folder of a release's chart; the test is skipped if there is none."""
-    chart = str(RELEASES[release]["chart"])
-    if chart.startswith("./"):
-        return VALUES / chart
-    if folder := _in_charts(chart.replace("/", "-"), release):
-        return folder
-    pytest.skip(f"CHARTS names no folder with the chart of {release}: see tests/services/stack/rendering.py")
+    folder = _folder(release)
+    require(folder, f"CHARTS is to name a folder with the chart of {release}: see tests/services/stack/rendering.py")
+    assert folder is not None
+    return folder
+
+
+def whole_chart_folder(release: str) -> Path:
+    """The folder of a release's chart; the test is skipped if there are values only."""
+    folder = chart_folder(release)
+    if not has_whole_chart(release):
+        pytest.skip(f"{folder} has values only: bring the whole chart of {release}")
+    return folder
 
 
 def has_whole_chart(release: str) -> bool:
-    """Whether CHARTS has more of another's chart than its values."""
-    folder = _in_charts(str(RELEASES[release]["chart"]).replace("/", "-"), release)
+    """Whether there is more of a release's chart than its values."""
+    folder = _folder(release)
     return folder is not None and (folder / "templates").is_dir()
 
 
-def _in_charts(*names: str) -> Path | None:
-    folders = [Path(os.environ.get("CHARTS", "/nowhere")) / name for name in names]
+def _folder(release: str) -> Path | None:
+    chart = str(RELEASES[release]["chart"])
+    if chart.startswith("./"):
+        return VALUES / chart
+    charts = Path(os.environ.get("CHARTS", "/nowhere"))
+    folders = [charts / name for name in (chart.replace("/", "-"), release)]
     return next((folder for folder in folders if folder.is_dir()), None)
 
 
@@ -149,9 +160,7 @@ def render(release: str, profile: str) -> tuple[Object, ...]:
     """Every object that a release makes in a profile; none if the profile does not have it."""
     if not is_installed(release, profile):
         return ()
-    folder = chart_folder(release)
-    if not (folder / "templates").is_dir():
-        pytest.skip(f"{folder} has values only: bring the whole chart of {release}")
+    folder = whole_chart_folder(release)
     kinds = [option for kind in KINDS for option in ("--api-versions", kind)]
     with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
         yaml.safe_dump(values(release, profile), file)
